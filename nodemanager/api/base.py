@@ -1,0 +1,128 @@
+"""What the daemon says to an Arvados API: one small interface.
+
+`nodemanager.api.client.ArvadosApi` speaks it through arvados-python-client, `nodemanager.testing` through
+the server's own logic in memory. Calls block; they are made only from the API actors. Each raises
+`ApiUnavailable` (the call may have happened; repeat it) or `ApiRefused` (401, 403, 404, 422).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nodemanager.model import Capabilities, Container, DispatcherState, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who writes: every write of a dispatcher carries both, and an older epoch is refused."""
+
+    dispatcher: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherRecord:
+    """A dispatcher as the API has it."""
+
+    uuid: str
+    epoch: int
+    state: DispatcherState
+    lease_seconds: float
+    """Time left until it is lost, counted at the API when it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Attributes to write to one container."""
+
+    uuid: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """What became of one `Update`: `status` 200, or the refusal's status with its `error`."""
+
+    uuid: str
+    status: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The reason to show for one container; None takes it away."""
+
+    uuid: str
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Containers of a dispatcher that changed since `cursor` was handed out, and the next cursor."""
+
+    containers: tuple[Container, ...]
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAttempt:
+    """One attempt of a request, oldest first."""
+
+    attempt: int
+    container_uuid: str
+    state: str
+    error: str = ""
+    started_at: str | None = None
+    finished_at: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Api(Protocol):
+    """The calls of a dispatcher."""
+
+    def register(self, name: str, scheduler: str, capabilities: Capabilities) -> DispatcherRecord:
+        """Create the dispatcher, or take up the alive one of this token and name under a new epoch."""
+        ...
+
+    def ping(self, me: Identity, capabilities: Capabilities | None = None) -> DispatcherRecord:
+        """Renew the lease; new `capabilities` are stored when given."""
+        ...
+
+    def claim(
+        self, me: Identity, claim_id: str, limit: int, wait_seconds: float
+    ) -> list[Container]:
+        """Claim up to `limit` containers, most urgent first; waits up to `wait_seconds` for one.
+
+        Repeating a `claim_id` returns the containers it claimed the first time.
+        """
+        ...
+
+    def held(self, me: Identity) -> list[Container]:
+        """Every container of this dispatcher that is Locked or Running."""
+        ...
+
+    def changes(self, me: Identity, cursor: str, wait_seconds: float) -> Changes:
+        """What changed since `cursor` (empty: from now on); waits up to `wait_seconds` for something."""
+        ...
+
+    def containers(self, uuids: Sequence[str]) -> list[Container]:
+        """The current records; an unknown uuid is absent."""
+        ...
+
+    def waiting(self, limit: int) -> list[Container]:
+        """Queued containers with priority > 0, most urgent first, whether or not they may start yet."""
+        ...
+
+    def update(self, me: Identity, updates: Sequence[Update]) -> list[UpdateResult]:
+        """Write to many containers; answers for each, in order."""
+        ...
+
+    def tokens(self, me: Identity, uuids: Sequence[str]) -> dict[str, str]:
+        """A runner's token for each of our Locked containers; others are absent."""
+        ...
+
+    def annotate(self, me: Identity, annotations: Sequence[Annotation]) -> None:
+        """Say why containers wait. Unknown or started ones are passed over."""
+        ...

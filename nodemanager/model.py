@@ -1,0 +1,446 @@
+"""The words of the trade as values: states, resources, containers, dispatchers, nodes, reasons.
+
+Everything here is frozen and free of I/O. Times are Unix seconds (float, UTC); amounts of memory and
+disk are bytes (int). States and transitions are those of the design page, section 5.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
+from typing import Any
+
+UUID_INFIX = {
+    "container_request": "xvhdp",
+    "container": "dz642",
+    "dispatcher": "bmxii",
+    "link": "o0j2j",
+    "log": "57u5n",
+    "node": "7ekkf",
+    "api_client_authorization": "gj3su",
+    "user": "tpzed",
+}
+_UUID_ALPHABET = string.digits + string.ascii_lowercase
+
+
+def new_uuid(cluster_id: str, kind: str) -> str:
+    """A fresh Arvados UUID, such as ``zzzzz-dz642-`` and 15 random characters."""
+    tail = "".join(secrets.choice(_UUID_ALPHABET) for _ in range(15))
+    return f"{cluster_id}-{UUID_INFIX[kind]}-{tail}"
+
+
+class ContainerState(StrEnum):
+    """The life of one attempt; `CONTAINER_TRANSITIONS` says what may follow what."""
+
+    QUEUED = "Queued"
+    """Waiting for a dispatcher to claim it."""
+    LOCKED = "Locked"
+    """Claimed by one dispatcher, for ever; its command has not started."""
+    RUNNING = "Running"
+    """One runner confirmed itself (`runner_id`) and may start the command."""
+    COMPLETE = "Complete"
+    """The command exited 0 and its output is durable. Final."""
+    PERMFAIL = "PermFail"
+    """The program failed; running it again counts against `container_count_max`. Final."""
+    TEMPFAIL = "TempFail"
+    """The infrastructure failed; the API queues another attempt after a backoff. Final."""
+    CANCELLED = "Cancelled"
+    """Nobody wants it any more. Final."""
+
+    @property
+    def is_final(self) -> bool:
+        """A final state never changes."""
+        return not CONTAINER_TRANSITIONS[self]
+
+    @property
+    def is_live(self) -> bool:
+        """Held by a dispatcher: Locked or Running."""
+        return self in (ContainerState.LOCKED, ContainerState.RUNNING)
+
+
+CONTAINER_TRANSITIONS: Mapping[ContainerState, frozenset[ContainerState]] = {
+    ContainerState.QUEUED: frozenset({ContainerState.LOCKED, ContainerState.CANCELLED}),
+    ContainerState.LOCKED: frozenset(
+        {
+            ContainerState.RUNNING,
+            ContainerState.TEMPFAIL,
+            ContainerState.PERMFAIL,
+            ContainerState.CANCELLED,
+        }
+    ),
+    ContainerState.RUNNING: frozenset(
+        {
+            ContainerState.COMPLETE,
+            ContainerState.PERMFAIL,
+            ContainerState.TEMPFAIL,
+            ContainerState.CANCELLED,
+        }
+    ),
+    ContainerState.COMPLETE: frozenset(),
+    ContainerState.PERMFAIL: frozenset(),
+    ContainerState.TEMPFAIL: frozenset(),
+    ContainerState.CANCELLED: frozenset(),
+}
+
+
+class RequestState(StrEnum):
+    """The life of a container request."""
+
+    UNCOMMITTED = "Uncommitted"
+    """Still being edited by its owner."""
+    COMMITTED = "Committed"
+    """Wanted: it has a container."""
+    FINAL = "Final"
+    """Its last container is final and there will be no other."""
+
+
+REQUEST_TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
+    RequestState.UNCOMMITTED: frozenset({RequestState.COMMITTED}),
+    RequestState.COMMITTED: frozenset({RequestState.FINAL}),
+    RequestState.FINAL: frozenset(),
+}
+
+
+class DispatcherState(StrEnum):
+    """The life of a dispatcher's record."""
+
+    ALIVE = "alive"
+    """Pings within the timeout."""
+    LOST = "lost"
+    """Was silent past the timeout: every write of it is refused, for good."""
+    RETIRED = "retired"
+    """Taken out of service by an operator."""
+
+
+class JobState(StrEnum):
+    """What a batch scheduler says of a job, in our words."""
+
+    WAITING = "waiting"
+    """Accepted, not started."""
+    RUNNING = "running"
+    """On a node."""
+    ENDED = "ended"
+    """Over; `Job.end` says how."""
+    UNKNOWN = "unknown"
+    """The scheduler used a word we do not know: neither running nor gone."""
+
+
+class NodeState(StrEnum):
+    """What a batch scheduler says of a node, in our words."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    """Takes no new work; still busy."""
+    DRAINED = "drained"
+    """Takes no new work; idle."""
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a container needs or a node has: whole cores, bytes of RAM and scratch, GPUs."""
+
+    cores: int
+    ram_bytes: int
+    scratch_bytes: int = 0
+    gpus: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            self.cores + other.cores,
+            self.ram_bytes + other.ram_bytes,
+            self.scratch_bytes + other.scratch_bytes,
+            self.gpus + other.gpus,
+        )
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(
+            self.cores - other.cores,
+            self.ram_bytes - other.ram_bytes,
+            self.scratch_bytes - other.scratch_bytes,
+            self.gpus - other.gpus,
+        )
+
+    def as_dict(self) -> dict[str, int]:
+        """The form used in dispatcher capabilities and reason facts."""
+        return {
+            "cores": self.cores,
+            "ram_bytes": self.ram_bytes,
+            "scratch_bytes": self.scratch_bytes,
+            "gpus": self.gpus,
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Resources:
+        """The inverse of `as_dict`; a resource that is not named is 0."""
+        return cls(
+            cores=int(value.get("cores", 0)),
+            ram_bytes=int(value.get("ram_bytes", 0)),
+            scratch_bytes=int(value.get("scratch_bytes", 0)),
+            gpus=int(value.get("gpus", 0)),
+        )
+
+
+def resources_of(record: Mapping[str, Any]) -> Resources:
+    """What a container (or container request) record asks for.
+
+    Cores, RAM and GPUs come from `runtime_constraints`; scratch is the sum of the `capacity` of its tmp
+    mounts, as crunch-dispatch-slurm reckons it. `keep_cache_ram` is added to the RAM, as in Arvados.
+    """
+    constraints = record.get("runtime_constraints") or {}
+    mounts = record.get("mounts") or {}
+    scratch = sum(int(m.get("capacity") or 0) for m in mounts.values() if m.get("kind") == "tmp")
+    return Resources(
+        cores=int(constraints.get("vcpus") or 1),
+        ram_bytes=int(constraints.get("ram") or 0) + int(constraints.get("keep_cache_ram") or 0),
+        scratch_bytes=scratch,
+        gpus=int((constraints.get("gpu") or {}).get("device_count") or 0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One attempt, as a dispatcher sees it. `from_record` reads an API record."""
+
+    uuid: str
+    state: ContainerState
+    priority: int
+    resources: Resources
+    created_at: float
+    modified_at: float = 0.0
+    run_after: float | None = None
+    attempt: int = 1
+    temp_fails: int = 0
+    """TempFails in a row before this attempt."""
+    dispatcher: str | None = None
+    scheduler_job: str | None = None
+    """Batch and task index when the container is part of an array job; None for a single job."""
+    partitions: tuple[str, ...] = ()
+    preemptible: bool = False
+    max_run_seconds: int = 0
+    """0 means no limit."""
+    error: str = ""
+    """`runtime_status.error`: for a queued retry, how the attempt before it ended."""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Container:
+        """Read a container record of the API (a mapping with the stock field names and ours)."""
+        scheduling = record.get("scheduling_parameters") or {}
+        return cls(
+            uuid=record["uuid"],
+            state=ContainerState(record["state"]),
+            priority=int(record["priority"]),
+            resources=resources_of(record),
+            created_at=parse_time(record["created_at"]),
+            modified_at=parse_time(record["modified_at"]),
+            run_after=parse_time(record["run_after"]) if record.get("run_after") else None,
+            attempt=int(record.get("attempt") or 1),
+            temp_fails=int(record.get("temp_fails") or 0),
+            dispatcher=record.get("dispatcher"),
+            scheduler_job=record.get("scheduler_job"),
+            partitions=tuple(scheduling.get("partitions") or ()),
+            preemptible=bool(scheduling.get("preemptible")),
+            max_run_seconds=int(scheduling.get("max_run_time") or 0),
+            error=str((record.get("runtime_status") or {}).get("error") or ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a dispatcher can run at all, however long one waits.
+
+    `largest` are the nodes none of which is smaller than another in every resource (so one of them
+    fits whatever any node fits); `partitions` empty means that partitions are not used.
+    """
+
+    largest: tuple[Resources, ...]
+    partitions: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form kept in the dispatcher's record."""
+        return {
+            "largest": [r.as_dict() for r in self.largest],
+            "partitions": list(self.partitions),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Capabilities:
+        """The inverse of `as_dict`."""
+        return cls(
+            largest=tuple(Resources.from_dict(r) for r in value.get("largest") or ()),
+            partitions=tuple(value.get("partitions") or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine as the batch scheduler lists it."""
+
+    name: str
+    state: NodeState
+    total: Resources
+    free: Resources
+    partitions: tuple[str, ...] = ()
+    reason: str = ""
+    """The scheduler's or operator's words for a node that takes no work."""
+
+
+class Tier(Enum):
+    """How bad a reason is, mildest last; of several dispatchers' reasons the mildest is shown.
+
+    The order is Kueue's (KEP-10852): who can end the wait, and how soon.
+    """
+
+    NEVER = 1
+    """The request can never fit: only its owner or a new node size ends this wait."""
+    HOLD = 2
+    """An operator holds it."""
+    LIMIT = 3
+    """A limit (quota, budget, max_claimed) is reached."""
+    WAITING = 4
+    """Waiting for something named: a time, a node, a job to end."""
+    UNSEEN = 5
+    """Nobody has looked at it yet."""
+
+
+class ReasonToken(StrEnum):
+    """The fixed list of reasons why a container does not run; stable names for links and metrics."""
+
+    NO_NODE_FITS = "no-node-fits"
+    NO_PARTITION = "no-partition"
+    ON_HOLD = "on-hold"
+    CLAIM_LIMIT = "claim-limit"
+    SCHEDULER_LIMIT = "scheduler-limit"
+    RUN_AFTER = "run-after"
+    BACKOFF = "backoff"
+    SUBMITTING = "submitting"
+    SCHEDULER_DOWN = "scheduler-down"
+    WAITING_FOR_RESOURCES = "waiting-for-resources"
+    SCHEDULER_WAIT = "scheduler-wait"
+    STARTING = "starting"
+    CANCELLING = "cancelling"
+    NOT_SEEN = "not-seen"
+
+    @property
+    def tier(self) -> Tier:
+        """The tier is a property of the token, so that nobody can disagree about it."""
+        return _TIERS[self]
+
+
+_TIERS = {
+    ReasonToken.NO_NODE_FITS: Tier.NEVER,
+    ReasonToken.NO_PARTITION: Tier.NEVER,
+    ReasonToken.ON_HOLD: Tier.HOLD,
+    ReasonToken.CLAIM_LIMIT: Tier.LIMIT,
+    ReasonToken.SCHEDULER_LIMIT: Tier.LIMIT,
+    ReasonToken.RUN_AFTER: Tier.WAITING,
+    ReasonToken.BACKOFF: Tier.WAITING,
+    ReasonToken.SUBMITTING: Tier.WAITING,
+    ReasonToken.SCHEDULER_DOWN: Tier.WAITING,
+    ReasonToken.WAITING_FOR_RESOURCES: Tier.WAITING,
+    ReasonToken.SCHEDULER_WAIT: Tier.WAITING,
+    ReasonToken.STARTING: Tier.WAITING,
+    ReasonToken.CANCELLING: Tier.WAITING,
+    ReasonToken.NOT_SEEN: Tier.UNSEEN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a container is not running: one token, one sentence, the numbers and the knob.
+
+    `facts` maps a resource or limit to ``{"wanted": n, "available": n}`` or to a plain number. `since`
+    is when this reason began; a reason is written to the API only when `same_as` the last one fails.
+    """
+
+    token: ReasonToken
+    sentence: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    advice: str = ""
+    since: float = 0.0
+    next_attempt_at: float | None = None
+
+    @property
+    def tier(self) -> Tier:
+        """How bad it is."""
+        return self.token.tier
+
+    def same_as(self, other: Reason | None) -> bool:
+        """Equal in everything a reader would notice; `since` is not."""
+        return other is not None and (
+            (self.token, self.sentence, self.advice, self.next_attempt_at)
+            == (other.token, other.sentence, other.advice, other.next_attempt_at)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `properties` of a dispatch link, and the form in `status.json`."""
+        return {
+            "token": self.token.value,
+            "tier": self.tier.name.lower(),
+            "sentence": self.sentence,
+            "facts": dict(self.facts),
+            "advice": self.advice,
+            "since": format_time(self.since),
+            "next_attempt_at": (
+                None if self.next_attempt_at is None else format_time(self.next_attempt_at)
+            ),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Reason:
+        """The inverse of `as_dict`."""
+        upcoming = value.get("next_attempt_at")
+        return cls(
+            token=ReasonToken(value["token"]),
+            sentence=value["sentence"],
+            facts=value.get("facts") or {},
+            advice=value.get("advice") or "",
+            since=parse_time(value["since"]),
+            next_attempt_at=parse_time(upcoming) if upcoming else None,
+        )
+
+
+def parse_time(text: str) -> float:
+    """Unix seconds of an API time such as ``2026-01-31T12:00:00.123456789Z``.
+
+    Raises `ValueError` for anything else, and for a time without a zone.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        msg = f"time without a zone: {text!r}"
+        raise ValueError(msg)
+    return moment.timestamp()
+
+
+def format_time(seconds: float) -> str:
+    """The API's form of a time: nine fraction digits, of which the last three are zero."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}000Z"
+
+
+def format_bytes(amount: int) -> str:
+    """For people: ``1.5 GiB``, ``512 MiB``, ``17 B``."""
+    value = float(amount)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:.4g} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """For people: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

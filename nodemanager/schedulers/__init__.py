@@ -1,0 +1,1 @@
+"""Batch schedulers: what one must answer, the modules, and the actor above them all."""

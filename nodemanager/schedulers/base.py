@@ -1,0 +1,183 @@
+"""What a batch scheduler must answer.
+
+A module holds the commands, parsing and tables of one scheduler. Polling, batching, throttling,
+timeouts and error handling live once, above all modules, in `nodemanager.schedulers.actor`; that actor
+is the only caller, one call at a time, from a thread that may block. Every module passes the suite in
+`nodemanager.schedulers.conformance`.
+
+A method that cannot get an answer raises `SchedulerError`; that proves nothing about any job.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from nodemanager.errors import ConfigError
+from nodemanager.model import JobState, Node, Resources
+from nodemanager.outcome import End
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job to submit. Nothing of it ever reaches a shell unquoted."""
+
+    name: str
+    """The container's UUID; unique for ever."""
+    argv: tuple[str, ...]
+    resources: Resources
+    stdin: bytes = field(default=b"", repr=False)
+    """Handed to the job's standard input privately; holds tokens, so never in argv or a log."""
+    priority: int = 0
+    """Larger is more urgent."""
+    max_run_seconds: int = 0
+    """A backstop above the runner's own limit; 0 for none."""
+    partitions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as a poll found it."""
+
+    name: str
+    state: JobState
+    job_id: str = ""
+    """The scheduler's own number for it."""
+    node: str = ""
+    reason: str = ""
+    """Why it waits, in the scheduler's words."""
+    end: End | None = None
+    """How it ended, when `state` is ENDED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of one `JobSpec`.
+
+    Exactly one of: accepted (`job_id` set), refused for good (`refused`: this job can never be accepted
+    as it is), or not now (`busy`: a site limit; keep it and try again).
+    """
+
+    name: str
+    job_id: str = ""
+    refused: str = ""
+    busy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Every job of this cluster that the scheduler still knows.
+
+    `complete` is False when the listing may lack jobs: then a missing job proves nothing. When it is
+    True, a job that was accepted before the poll began and is missing is gone.
+    """
+
+    jobs: tuple[Job, ...]
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `--check`: `problem` empty means that it is well."""
+
+    subject: str
+    detail: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerContext:
+    """What a module is given at construction.
+
+    `options` are the `[Scheduler]` options of the config file that belong to the module, as text;
+    `state_dir` is a directory of its own that outlives the daemon.
+    """
+
+    cluster_id: str
+    state_dir: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+class Scheduler(abc.ABC):
+    """One batch scheduler. Only jobs whose name begins with the cluster id are ours; others are never
+    listed, changed or cancelled."""
+
+    name: ClassVar[str]
+    """The word in `[Dispatch] scheduler`."""
+
+    def __init__(self, context: SchedulerContext) -> None:
+        self.context = context
+
+    @abc.abstractmethod
+    def check(self) -> Sequence[Finding]:
+        """Look at commands, versions, directories and limits; change nothing."""
+
+    @abc.abstractmethod
+    def submit(self, jobs: Sequence[JobSpec]) -> Sequence[Submission]:
+        """Submit all of `jobs`, answering for each, in order.
+
+        A name the scheduler already knows is not submitted again: its job id is the answer. If
+        `SchedulerError` is raised, any of them may or may not have been accepted.
+        """
+
+    @abc.abstractmethod
+    def poll(self) -> Poll:
+        """All our jobs that the scheduler knows, whoever submitted them, in one listing."""
+
+    @abc.abstractmethod
+    def look_up(self, names: Sequence[str]) -> Mapping[str, End]:
+        """How jobs that left the listing ended, from accounting or a completion log.
+
+        A name without a trace is absent from the answer.
+        """
+
+    @abc.abstractmethod
+    def cancel(self, names: Sequence[str]) -> None:
+        """Ask that these end: TERM, then time, then KILL, by the scheduler's own means.
+
+        Names that are not known or have ended are passed over. The end shows in a later poll, as
+        `EndKind.CANCELLED` for a job that had not ended by itself.
+        """
+
+    @abc.abstractmethod
+    def prioritise(self, priorities: Mapping[str, int]) -> None:
+        """Change the priorities of waiting jobs; names that are not waiting are passed over."""
+
+    def forget(self, names: Sequence[str]) -> None:  # noqa: B027 (most schedulers forget by themselves)
+        """The container's end is recorded: whatever is kept about these ended jobs may go."""
+
+    @abc.abstractmethod
+    def nodes(self) -> Sequence[Node]:
+        """The machines there are, with what is free on each."""
+
+    @abc.abstractmethod
+    def drain(self, node: str, reason: str) -> None:
+        """Let the node finish its jobs and take no new ones."""
+
+    @abc.abstractmethod
+    def resume(self, node: str) -> None:
+        """End a drain of ours; a node that somebody else drained is left alone."""
+
+    def listen(self, changed: Callable[[], None]) -> None:  # noqa: B027 (polled ones have nothing to tell)
+        """Call `changed`, from any thread, whenever a poll would show something new."""
+
+    def close(self) -> None:  # noqa: B027 (most hold nothing)
+        """Let go of threads and files; jobs stay."""
+
+
+def integer_option(options: Mapping[str, str], name: str, default: int, minimum: int = 0) -> int:
+    """A whole-number option of a module, or `ConfigError` naming it."""
+    text = options.get(name)
+    if text is None:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        value = minimum - 1
+    if value < minimum:
+        msg = f"[Scheduler] {name}: expected a whole number of at least {minimum}, found {text!r}"
+        raise ConfigError(msg)
+    return value

@@ -1,0 +1,1 @@
+"""The API server: an Arvados-compatible REST service with dispatchers, claims and retries."""

@@ -1,0 +1,57 @@
+"""The distribution arvados-node-manager."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "nodemanager/__init__.py").read_text())
+if VERSION is None:
+    raise SystemExit("nodemanager/__init__.py: no __version__")
+
+setup(
+    name="arvados-node-manager",
+    version=VERSION.group(1),
+    description="Container dispatcher and cloud node manager for Arvados clusters",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["nodemanager", "nodemanager.*"]),
+    package_data={"nodemanager": ["py.typed"]},
+    install_requires=[
+        # What the daemon stands on.
+        "pykka>=4.5,<5",
+        "apache-libcloud>=3.9,<4",
+        "arvados-python-client>=3.2,<4",
+        "PyYAML>=6",
+        # The table and progress bar of --run, and readable output of --check.
+        "rich>=13",
+        # The API server: a small ASGI framework, its HTTP server with C parser and loop, the database
+        # toolkit, and the maker of the self-signed certificate.
+        "starlette>=1,<2",
+        "uvicorn>=0.30",
+        "httptools>=0.6",
+        "uvloop>=0.19",
+        "SQLAlchemy>=2.0.30,<3",
+        "cryptography>=42",
+    ],
+    entry_points={
+        "console_scripts": [
+            "arvados-node-manager = nodemanager.launcher:main",
+            "arvados-dispatch-api = nodemanager.server.main:main",
+            "arvados-container-runner = nodemanager.runner.__main__:main",
+        ],
+        # Scheduler modules of this package and of others are found by these names.
+        "arvados_node_manager.schedulers": [
+            "local = nodemanager.schedulers.local:LocalScheduler",
+            "fake = nodemanager.schedulers.fake:FakeScheduler",
+        ],
+    },
+    extras_require={
+        "test": ["pytest>=8", "pytest-timeout", "pytest-xdist", "hypothesis>=6.100"],
+        "lint": ["ruff>=0.6", "mypy>=1.11", "types-PyYAML"],
+    },
+)
