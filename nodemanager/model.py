@@ -221,6 +221,8 @@ class Container:
     dispatcher: str | None = None
     scheduler_job: str | None = None
     """Batch and task index when the container is part of an array job; None for a single job."""
+    previous: str | None = None
+    """The attempt before this one; its job has to be gone before ours is submitted."""
     partitions: tuple[str, ...] = ()
     preemptible: bool = False
     max_run_seconds: int = 0
@@ -244,6 +246,7 @@ class Container:
             temp_fails=int(record.get("temp_fails") or 0),
             dispatcher=record.get("dispatcher"),
             scheduler_job=record.get("scheduler_job"),
+            previous=record.get("previous_uuid"),
             partitions=tuple(scheduling.get("partitions") or ()),
             preemptible=bool(scheduling.get("preemptible")),
             max_run_seconds=int(scheduling.get("max_run_time") or 0),

@@ -1,0 +1,51 @@
+# Targets for a fresh Debian 12 machine with Python 3.11 and make; `make` alone lists them.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.installed
+CONFIG ?= etc/nodemanager.cfg.example
+
+.DEFAULT_GOAL := help
+.PHONY: help run run-failures test lint check bench docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+$(STAMP): requirements.lock setup.py pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer"; exit 2; }
+	@echo "== making $(VENV) and installing what requirements.lock names (about 30 s)"
+	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: on Debian, apt-get install python3-venv"; exit 2; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock \
+		| sed -n 's/^Collecting \([^ ]*\).*/   \1/p; s/^Installing collected.*/   installing .../p; s/^Successfully.*/   done/p'
+	@$(BIN)/python -c "import pykka, arvados, libcloud, sqlalchemy, uvicorn, rich, pytest"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(STAMP) ## run the example container requests on this machine, from nothing
+	$(BIN)/arvados-node-manager --config $(CONFIG) --run etc/examples/
+
+run-failures: $(STAMP) ## the same with requests that fail, wait and are cancelled (ends with status 1)
+	$(BIN)/arvados-node-manager --config $(CONFIG) --run etc/examples/failures/
+
+check: $(STAMP) ## validate the configuration and everything it can reach
+	$(BIN)/arvados-node-manager --config $(CONFIG) --check
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: $(STAMP) lint ## everything: linters, then all tests
+	$(BIN)/pytest
+
+bench: $(STAMP) ## what we claim about speed, measured here
+	$(BIN)/python benchmarks/actors.py --sizes 1000 10000
+	$(BIN)/python benchmarks/latency.py
+
+docs: $(STAMP) ## write the example config and the reference page anew
+	$(BIN)/python -m nodemanager.config --example > etc/nodemanager.cfg.example
+	$(BIN)/python -m nodemanager.config --reference > docs/reference/configuration.md
+
+clean: ## remove the virtual environment and the examples' state
+	rm -rf $(VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,110 @@
+"""How many containers to claim, and why a queued one is not claimed: pure decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nodemanager.fit import explain_misfit
+from nodemanager.fit import largest as largest_of
+from nodemanager.model import (
+    Capabilities,
+    Container,
+    Node,
+    NodeState,
+    Reason,
+    ReasonToken,
+    format_seconds,
+)
+
+CLAIM_BATCH = 1000
+"""Most containers to claim in one call; the API's own limit for a list."""
+
+_TAKES_WORK = frozenset({NodeState.IDLE, NodeState.BUSY})
+_EXISTS = _TAKES_WORK | {NodeState.DRAINING, NodeState.DRAINED}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the dispatcher has in hand."""
+
+    live: int
+    """Containers claimed and not let go."""
+    waiting: int
+    """Those of them whose job has not started."""
+
+
+def claim_limit(max_claimed: int, nodes: Iterable[Node], load: Load) -> int:
+    """How many more containers to claim now; 0 when there is enough to do.
+
+    With `max_claimed` set, that many are held at most. Without it, a dispatcher claims what could start at
+    once on free cores (a container has at least one) and one more per two cores, so that a node that
+    becomes free finds its next job waiting in the scheduler. More than that would keep work away from
+    other dispatchers without starting it any sooner.
+    """
+    if max_claimed > 0:
+        return max(0, min(CLAIM_BATCH, max_claimed - load.live))
+    working = [node for node in nodes if node.state in _TAKES_WORK]
+    free_cores = sum(max(0, node.free.cores) for node in working)
+    all_cores = sum(node.total.cores for node in working)
+    if not working:
+        return 0
+    ahead = max(1, all_cores // 2)
+    return max(0, min(CLAIM_BATCH, free_cores + ahead - load.waiting))
+
+
+def capabilities_of(nodes: Iterable[Node]) -> Capabilities:
+    """What could ever run on `nodes`, drained ones included: they may come back, a size that was
+    never there may not."""
+    present = [node for node in nodes if node.state in _EXISTS]
+    return Capabilities(
+        largest=largest_of(node.total for node in present),
+        partitions=tuple(sorted({name for node in present for name in node.partitions})),
+    )
+
+
+def explain_unclaimed(
+    container: Container, capabilities: Capabilities, limit: int, load: Load, now: float
+) -> Reason | None:
+    """Why the queued container is not claimed by us; None when it will be in a moment."""
+    misfit = explain_misfit(container, capabilities, now)
+    if misfit is not None:
+        return misfit
+    if container.run_after is not None and container.run_after > now:
+        return _not_before(container, container.run_after, now)
+    if limit <= 0:
+        return Reason(
+            ReasonToken.CLAIM_LIMIT,
+            f"the dispatcher has enough to do: {load.live} containers claimed, "
+            f"{load.waiting} of them waiting for a node",
+            facts={"live": load.live, "waiting": load.waiting},
+            advice="it is claimed when one of those starts or ends; "
+            "more nodes or a larger [Dispatch] max_claimed would claim it sooner",
+            since=now,
+        )
+    return None
+
+
+def _not_before(container: Container, run_after: float, now: float) -> Reason:
+    if container.error:
+        times = f"{container.temp_fails} times in a row" if container.temp_fails > 1 else "once"
+        return Reason(
+            ReasonToken.BACKOFF,
+            f"the attempt before {container.error}; it failed {times} and is tried again later",
+            facts={"temp_fails": container.temp_fails},
+            since=now,
+            next_attempt_at=run_after,
+        )
+    return Reason(
+        ReasonToken.RUN_AFTER,
+        "it asked not to start before its run_after",
+        since=now,
+        next_attempt_at=run_after,
+    )
+
+
+def describe_wait(reason: Reason, now: float) -> str:
+    """One line for people: the sentence, and how long it still takes where that is known."""
+    if reason.next_attempt_at is None or reason.next_attempt_at <= now:
+        return reason.sentence
+    return f"{reason.sentence} (in {format_seconds(reason.next_attempt_at - now)})"

@@ -1,0 +1,39 @@
+"""From a claimed container to the job that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from nodemanager.model import Container
+from nodemanager.runner.spec import RunnerSpec
+from nodemanager.schedulers.base import JobSpec
+
+RUNNER_MARGIN_SECONDS = 300
+"""How much later than the runner the scheduler enforces the time limit: time to start, to stop the
+command, and to store its output. The runner knows the difference between asked and used; the
+scheduler's limit only catches a runner that hangs."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobTemplate:
+    """What all jobs of a dispatcher share: the runner's command, and what it is told.
+
+    `spec` is complete but for the container and its token.
+    """
+
+    command: tuple[str, ...]
+    spec: RunnerSpec
+
+    def job(self, container: Container, token: str) -> JobSpec:
+        """The job of one container. The token travels on standard input only."""
+        spec = replace(self.spec, container_uuid=container.uuid, api_token=token)
+        limit = container.max_run_seconds
+        return JobSpec(
+            name=container.uuid,
+            argv=self.command,
+            resources=container.resources,
+            stdin=spec.to_json(),
+            priority=container.priority,
+            max_run_seconds=limit + RUNNER_MARGIN_SECONDS if limit else 0,
+            partitions=container.partitions,
+        )
