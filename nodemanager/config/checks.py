@@ -1,0 +1,63 @@
+"""What one option alone cannot tell: contradictions between options, and what deserves a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nodemanager.config.kinds import Seconds
+from nodemanager.config.old import REPLACED
+from nodemanager.config.tree import SECTIONS, Config
+
+PINGS_PER_TIMEOUT = 3
+"""So many pings may be missed before a dispatcher is lost."""
+
+
+def contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
+    """Options that cannot be meant together: the place (section, option) and what to do."""
+    show = Seconds().show
+    api, dispatch, scheduler = config.api, config.dispatch, config.scheduler
+    if not config.is_embedded and not config.arvados.token:
+        sentence = f"is missing, and host is {config.arvados.host}; set token_file"
+        yield ("Arvados", "token"), f"{sentence}, or the variable NODE_MANAGER_ARVADOS_TOKEN"
+    least = PINGS_PER_TIMEOUT * dispatch.ping_interval
+    if api.ping_timeout < least:
+        sentence = f"{show(api.ping_timeout)} is less than {PINGS_PER_TIMEOUT} times [Dispatch]"
+        yield ("Api", "ping_timeout"), f"{sentence} ping_interval; at least {show(least)} is needed"
+    if api.retry_backoff_max < api.retry_backoff_min:
+        sentence = f"{show(api.retry_backoff_max)} is less than retry_backoff_min"
+        yield ("Api", "retry_backoff_max"), f"{sentence} ({show(api.retry_backoff_min)})"
+    if (api.certificate is None) != (api.key is None):
+        lacking = "certificate" if api.certificate is None else "key"
+        yield ("Api", lacking), "is missing; certificate and key come together, or neither does"
+    if scheduler.max_poll_time < scheduler.poll_time:
+        yield (
+            ("Scheduler", "max_poll_time"),
+            f"{show(scheduler.max_poll_time)} is less than poll_time ({show(scheduler.poll_time)})",
+        )
+    if config.daemon.max_nodes < config.daemon.min_nodes:
+        yield (
+            ("Daemon", "max_nodes"),
+            f"{config.daemon.max_nodes} is less than min_nodes ({config.daemon.min_nodes})",
+        )
+
+
+def unused_warnings(config: Config) -> Iterator[str]:
+    """One sentence for each reason why given options have no effect, naming them all."""
+    why_unused: dict[str, list[str]] = {}
+    for section, option in config.origins:
+        why = _why_unused(section, option)
+        if why:
+            why_unused.setdefault(why, []).append(f"[{section}] {option}")
+    for why, names in why_unused.items():
+        sentence = f"{config.path}: {why}: {', '.join(names)}"
+        if why == REPLACED:
+            sentence += f" (now {config.dispatch.scheduler})"
+        yield sentence
+
+
+def _why_unused(section: str, option: str) -> str:
+    for part in SECTIONS:
+        if part.name == section or (part.many and section.startswith(part.name + " ")):
+            named = {made.key: made for made in part.options()}
+            return part.unused or (named[option].unused if option in named else "")
+    return ""
