@@ -1,0 +1,244 @@
+"""Every method of the API: routes, argument checks and the discovery document are made from this table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+ParameterType = Literal["string", "integer", "number", "boolean", "object", "array"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a method.
+
+    Those of location ``query`` may as well be keys of the request body; `required` is said only of
+    those in the path, since the others may come either way (the handler insists on what it needs).
+    """
+
+    name: str
+    type: ParameterType
+    required: bool = False
+    default: str | int | float | bool | None = None
+    doc: str = ""
+    location: Literal["path", "query"] = "query"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method. `wait` says that it may be held open; `handler` names its function in the service."""
+
+    resource: str
+    name: str
+    http: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    handler: str
+    parameters: tuple[Parameter, ...] = ()
+    body: bool = False
+    """The body is ``{singular: {...}}`` or the bare JSON object."""
+    wait: bool = False
+    doc: str = ""
+    mints: bool = False
+    """A GET that writes all the same: it makes a token."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it needs a transaction that may change things."""
+        return self.http != "GET" or self.mints
+
+    @property
+    def id(self) -> str:
+        """``containers.claim``; unique."""
+        return f"{self.resource}.{self.name}"
+
+
+_UUID = Parameter("uuid", "string", required=True, location="path", doc="UUID of the record.")
+_SELECT = Parameter("select", "array", doc="Attributes to return; all when it is not given.")
+_DISPATCHER = Parameter("dispatcher", "string", doc="UUID of the dispatcher that calls.")
+_EPOCH = Parameter(
+    "epoch", "integer", doc="The dispatcher's current epoch; an older one is refused."
+)
+_WAIT = Parameter(
+    "wait",
+    "number",
+    default=0.0,
+    doc="Seconds the call may be held open when there is nothing yet.",
+)
+_LIST = (
+    Parameter("filters", "array", doc="Conditions [attribute, operator, operand], joined by AND."),
+    Parameter("where", "object", doc="Attributes and the values they must have."),
+    Parameter("order", "array", doc="Attributes to order by, each with asc or desc."),
+    _SELECT,
+    Parameter("distinct", "boolean", default=False, doc="Return each selected row once."),
+    Parameter("limit", "integer", default=100, doc="At most so many items."),
+    Parameter("offset", "integer", default=0, doc="Skip so many items."),
+    Parameter(
+        "count", "string", default="exact", doc="exact or none: whether items_available is told."
+    ),
+)
+
+
+def _get(resource: str) -> Method:
+    return Method(
+        resource, "get", "GET", f"{resource}/{{uuid}}", f"{resource}.get", (_UUID, _SELECT),
+        doc="One record.",
+    )  # fmt: skip
+
+
+def _list(resource: str) -> Method:
+    return Method(resource, "list", "GET", resource, "list", _LIST, doc="Many records.")
+
+
+def _create(resource: str, doc: str) -> Method:
+    return Method(
+        resource, "create", "POST", resource, f"{resource}.create", (_SELECT,), body=True, doc=doc
+    )
+
+
+def _update(resource: str, doc: str, *more: Parameter) -> Method:
+    return Method(
+        resource, "update", "PUT", f"{resource}/{{uuid}}", f"{resource}.update",
+        (_UUID, _SELECT, *more), body=True, doc=doc,
+    )  # fmt: skip
+
+
+def _delete(resource: str) -> Method:
+    return Method(
+        resource, "delete", "DELETE", f"{resource}/{{uuid}}", f"{resource}.delete", (_UUID,),
+        doc="Remove the record; answers what it was.",
+    )  # fmt: skip
+
+
+def _container_requests() -> Iterator[Method]:
+    resource = "container_requests"
+    yield _list(resource)
+    yield _get(resource)
+    yield _create(resource, "Ask for a container; with state Committed it is queued at once.")
+    yield _update(resource, "Edit, commit, re-prioritise, or cancel (priority 0).")
+    yield Method(
+        resource, "attempts", "GET", "container_requests/{uuid}/attempts",
+        "container_requests.attempts", (_UUID,),
+        doc="Its attempts, oldest first: state, error, facts, times.",
+    )  # fmt: skip
+
+
+def _containers() -> Iterator[Method]:
+    resource = "containers"
+    # Paths without a UUID come first: a router that takes the first match must see them first.
+    yield Method(
+        resource, "claim", "POST", "containers/claim", "containers.claim",
+        (
+            _DISPATCHER,
+            _EPOCH,
+            Parameter("claim_id", "string", doc="The same id again returns the same containers."),
+            Parameter("limit", "integer", default=1, doc="Claim at most so many."),
+            _WAIT,
+        ),
+        body=True, wait=True,
+        doc="Claim the most urgent containers that this dispatcher can run.",
+    )  # fmt: skip
+    yield Method(
+        resource, "batch_update", "POST", "containers/batch_update", "containers.batch_update",
+        (_DISPATCHER, _EPOCH), body=True,
+        doc="Write to many containers: updates = [{uuid, attributes}]; answers for each.",
+    )  # fmt: skip
+    yield Method(
+        resource, "auth_many", "POST", "containers/auth_many", "containers.auth_many",
+        (_DISPATCHER, _EPOCH), body=True,
+        doc="A runner's token for each of the claimed containers `uuids`.",
+    )  # fmt: skip
+    yield Method(
+        resource, "annotate", "POST", "containers/annotate", "containers.annotate",
+        (_DISPATCHER, _EPOCH), body=True,
+        doc="Say why containers wait: annotations = [{uuid, reason or null}].",
+    )  # fmt: skip
+    yield Method(
+        resource, "changes", "GET", "containers/changes", "containers.changes",
+        (
+            _DISPATCHER,
+            _EPOCH,
+            Parameter("cursor", "string", default="", doc="From the last answer; empty: from now on."),
+            Parameter("limit", "integer", default=1000, doc="At most so many items."),
+            _WAIT,
+        ),
+        wait=True,
+        doc="The dispatcher's containers that others changed since `cursor`.",
+    )  # fmt: skip
+    yield Method(
+        resource, "current", "GET", "containers/current", "containers.current", (_SELECT,),
+        doc="The container this token belongs to.",
+    )  # fmt: skip
+    yield _list(resource)
+    yield _get(resource)
+    yield _update(resource, "Claim (dispatcher), or report on a claimed container.", _EPOCH)
+    yield Method(
+        resource, "auth", "GET", "containers/{uuid}/auth", "containers.auth", (_UUID, _EPOCH),
+        mints=True, doc="A token for the runner of a claimed container, which dies with it.",
+    )  # fmt: skip
+    yield Method(
+        resource, "create_auth", "POST", "containers/{uuid}/auth", "containers.auth",
+        (_UUID, _EPOCH), doc="The same as `auth`.",
+    )  # fmt: skip
+    yield Method(
+        resource, "secret_mounts", "GET", "containers/{uuid}/secret_mounts",
+        "containers.secret_mounts", (_UUID,),
+        doc="The mounts that only the container's own token may read.",
+    )  # fmt: skip
+
+
+def _dispatchers() -> Iterator[Method]:
+    resource = "dispatchers"
+    yield _list(resource)
+    yield _get(resource)
+    yield _create(resource, "Register; the same token and name take up the alive record.")
+    yield Method(
+        resource, "ping", "POST", "dispatchers/{uuid}/ping", "dispatchers.ping",
+        (
+            _UUID,
+            _EPOCH,
+            Parameter("turn", "boolean", default=False, doc="It has gone through its work since."),
+        ),
+        body=True,
+        doc="Renew the lease; new `capabilities` are stored. Answers lease_seconds.",
+    )  # fmt: skip
+    yield Method(
+        resource, "retire", "POST", "dispatchers/{uuid}/retire", "dispatchers.retire",
+        (
+            _UUID,
+            Parameter("release", "boolean", default=False, doc="TempFail what it still holds."),
+        ),
+        body=True,
+        doc="Take it out of service for good.",
+    )  # fmt: skip
+    yield Method(
+        resource, "lose", "POST", "dispatchers/{uuid}/lose", "dispatchers.lose", (_UUID,),
+        doc="Declare it dead without waiting; its containers become TempFail.",
+    )  # fmt: skip
+
+
+def _others() -> Iterator[Method]:
+    for resource in ("links", "logs"):
+        yield _list(resource)
+        yield _get(resource)
+        yield _create(resource, "Add a record.")
+        yield _delete(resource)
+    yield Method(
+        "users", "current", "GET", "users/current", "users.current", (_SELECT,),
+        doc="Who this token acts for.",
+    )  # fmt: skip
+    yield _list("users")
+    yield _get("users")
+    yield Method(
+        "api_client_authorizations", "current", "GET", "api_client_authorizations/current",
+        "api_client_authorizations.current", (_SELECT,),
+        doc="This token, without its secret.",
+    )  # fmt: skip
+
+
+METHODS: tuple[Method, ...] = (
+    *_container_requests(),
+    *_containers(),
+    *_dispatchers(),
+    *_others(),
+)

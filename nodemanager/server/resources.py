@@ -1,0 +1,132 @@
+"""The resources of the API: what schema checks, rendering, discovery and list filters are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Table
+
+from nodemanager.model import UUID_INFIX
+from nodemanager.server import schema
+from nodemanager.server.schema import Field, FieldType
+
+__all__ = ["RESOURCES", "Field", "FieldType", "Resource", "format_micros", "parse_micros", "render"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind of record, under the names it has in paths, bodies, schemas and UUIDs."""
+
+    plural: str
+    singular: str
+    schema: str
+    table: Table
+    fields: tuple[Field, ...]
+
+    @property
+    def kind(self) -> str:
+        """What a record says it is: ``arvados#container``."""
+        return f"arvados#{self.schema[0].lower()}{self.schema[1:]}"
+
+    @property
+    def infix(self) -> str:
+        """The middle of its UUIDs."""
+        return UUID_INFIX[self.singular]
+
+    def field(self, name: str) -> Field | None:
+        """The field called `name`, published or not."""
+        return _fields_by_name(self.plural).get(name)
+
+    @property
+    def published(self) -> tuple[Field, ...]:
+        """The fields a client may see, select, filter and order by."""
+        return tuple(f for f in self.fields if f.published)
+
+
+RESOURCES: Mapping[str, Resource] = {
+    resource.plural: resource
+    for resource in (
+        Resource(
+            "container_requests",
+            "container_request",
+            "ContainerRequest",
+            schema.container_requests,
+            schema.CONTAINER_REQUEST_FIELDS,
+        ),
+        Resource(
+            "containers", "container", "Container", schema.containers, schema.CONTAINER_FIELDS
+        ),
+        Resource(
+            "dispatchers", "dispatcher", "Dispatcher", schema.dispatchers, schema.DISPATCHER_FIELDS
+        ),
+        Resource("links", "link", "Link", schema.links, schema.LINK_FIELDS),
+        Resource("logs", "log", "Log", schema.logs, schema.LOG_FIELDS),
+        Resource("users", "user", "User", schema.users, schema.USER_FIELDS),
+        Resource(
+            "api_client_authorizations",
+            "api_client_authorization",
+            "ApiClientAuthorization",
+            schema.api_client_authorizations,
+            schema.AUTHORIZATION_FIELDS,
+        ),
+    )
+}
+
+
+def render(
+    resource: Resource, row: Mapping[str, Any], select: Collection[str] | None = None
+) -> dict[str, Any]:
+    """The record as clients see it: stock JSON, hidden fields never.
+
+    `row` maps column names to stored values. With `select`, only those of its fields (and `kind`); a
+    column that `row` lacks is left out.
+    """
+    record: dict[str, Any] = {"kind": resource.kind}
+    for name, convert in _renderers(resource.plural):
+        if name in row and (select is None or name in select):
+            value = row[name]
+            record[name] = value if convert is None or value is None else convert(value)
+    if "uuid" in row and (select is None or "href" in select):
+        record["href"] = f"/{resource.plural}/{row['uuid']}"
+    if "modified_at" in row and (select is None or "etag" in select):
+        record["etag"] = f"{row['modified_at'] or 0:x}"
+    return record
+
+
+def format_micros(micros: int) -> str:
+    """``YYYY-MM-DDTHH:MM:SS.nnnnnnnnnZ`` of microseconds since 1970."""
+    moment = _EPOCH + timedelta(microseconds=micros)
+    # isoformat leaves the fraction out when it is zero, and is several times faster than strftime.
+    text = moment.isoformat(timespec="microseconds")
+    return f"{text[:26]}000Z"
+
+
+def parse_micros(text: str) -> int:
+    """The inverse of `format_micros`, for any ISO 8601 time with a zone; raises `ValueError`.
+
+    Digits beyond microseconds are cut off, as PostgreSQL and Arvados would.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"time without a zone: {text!r}")
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+@lru_cache
+def _fields_by_name(plural: str) -> dict[str, Field]:
+    return {f.name: f for f in RESOURCES[plural].fields}
+
+
+@lru_cache
+def _renderers(plural: str) -> Sequence[tuple[str, Callable[[Any], Any] | None]]:
+    return [
+        (f.name, format_micros if f.type is FieldType.DATETIME else None)
+        for f in RESOURCES[plural].published
+    ]

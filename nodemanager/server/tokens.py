@@ -1,0 +1,235 @@
+"""Tokens: ``v2/<uuid>/<secret>``, who acts with one, and how they are made and revoked.
+
+Only the SHA-256 of a secret is stored. A slow hash such as bcrypt protects secrets that people choose;
+ours are 50 random characters (297 bits), which nobody can guess from a fast hash either, and every call
+of the API computes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
+
+from nodemanager.model import new_uuid
+from nodemanager.server.errors import invalid, not_found, not_logged_in
+from nodemanager.server.resources import RESOURCES, render
+from nodemanager.server.schema import api_client_authorizations as authorizations
+from nodemanager.server.schema import containers, dispatchers, users
+from nodemanager.server.transaction import Call, Caller, Transaction
+
+_ALPHABET = string.digits + string.ascii_lowercase
+_SECRET_LENGTH = 50
+_LONGEST_TOKEN = 500
+
+_FIND = select(
+    authorizations,
+    dispatchers.c.uuid.label("alive_dispatcher"),
+    containers.c.state.label("container_state"),
+    users.c.is_active,
+    users.c.is_admin,
+).select_from(
+    authorizations.outerjoin(
+        dispatchers,
+        (dispatchers.c.token_uuid == authorizations.c.uuid) & (dispatchers.c.state == "alive"),
+    )
+    .outerjoin(containers, containers.c.uuid == authorizations.c.container_uuid)
+    .outerjoin(users, users.c.uuid == authorizations.c.user_uuid)
+)
+_FIND_BY_UUID = _FIND.where(authorizations.c.uuid == bindparam("key"))
+_FIND_BY_HASH = _FIND.where(authorizations.c.secret_hash == bindparam("key"))
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token as it is handed out, once: `text` cannot be had again."""
+
+    uuid: str
+    text: str
+
+
+def root_user_uuid(cluster_id: str) -> str:
+    """The system user, as in stock Arvados."""
+    return f"{cluster_id}-tpzed-000000000000000"
+
+
+def root_token_uuid(cluster_id: str) -> str:
+    """The identity of the root token, which has no record."""
+    return f"{cluster_id}-gj3su-000000000000000"
+
+
+def hash_secret(secret: str) -> str:
+    """What is stored and compared."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def identify(
+    conn: Connection, token: str | None, root_token: str, cluster_id: str, now: int
+) -> Caller:
+    """Who acts with `token` (v2, or the secret alone); `ServerError` 401 for nobody.
+
+    `now` is the database's time in microseconds.
+    """
+    if not token or len(token) > _LONGEST_TOKEN or not token.isascii():
+        raise not_logged_in()
+    if _is_root(token, root_token, cluster_id):
+        return Caller(
+            "root", token_uuid=root_token_uuid(cluster_id), user_uuid=root_user_uuid(cluster_id)
+        )
+    parts = token.split("/")
+    if parts[0] == "v2" and len(parts) >= 3:
+        secret_hash = hash_secret(parts[2])
+        row = conn.execute(_FIND_BY_UUID, {"key": parts[1]}).mappings().first()
+    else:
+        secret_hash = hash_secret(token)
+        row = conn.execute(_FIND_BY_HASH, {"key": secret_hash}).mappings().first()
+    if row is None or not hmac.compare_digest(row["secret_hash"], secret_hash):
+        raise not_logged_in()
+    if row["expires_at"] is not None and row["expires_at"] <= now:
+        raise not_logged_in()
+    if row["is_active"] is False or row["container_state"] not in (None, "Locked", "Running"):
+        raise not_logged_in()
+    return Caller(
+        "root" if row["caller_kind"] == "user" and row["is_admin"] else row["caller_kind"],
+        token_uuid=row["uuid"],
+        user_uuid=row["user_uuid"],
+        dispatcher_uuid=row["alive_dispatcher"],
+        dispatcher_name=row["dispatcher_name"],
+        container_uuid=row["container_uuid"],
+        scopes=tuple(row["scopes"]),
+    )
+
+
+def _is_root(token: str, root_token: str, cluster_id: str) -> bool:
+    if not root_token:
+        return False
+    given = hash_secret(token).encode()
+    long_form = f"v2/{root_token_uuid(cluster_id)}/{root_token}"
+    return hmac.compare_digest(given, hash_secret(root_token).encode()) or hmac.compare_digest(
+        given, hash_secret(long_form).encode()
+    )
+
+
+def ensure_root_user(conn: Connection, cluster_id: str, now: int) -> None:
+    """The system user's record, which every record made by the root token belongs to."""
+    uuid = root_user_uuid(cluster_id)
+    if conn.execute(select(users.c.uuid).where(users.c.uuid == uuid)).first() is None:
+        _insert_user(conn, uuid, "root", now, uuid, is_admin=True)
+
+
+def create_dispatcher_token(conn: Connection, cluster_id: str, name: str, now: int) -> NewToken:
+    """A token for the dispatcher called `name`, and for no other. `now` in microseconds."""
+    _check_name("dispatcher", name)
+    token, row = _new_row(cluster_id, now, "dispatcher", root_user_uuid(cluster_id))
+    conn.execute(insert(authorizations).values(**row, dispatcher_name=name))
+    return token
+
+
+def create_user_token(conn: Connection, cluster_id: str, name: str, now: int) -> NewToken:
+    """A token for the user called `name`, who is made when there is none of that name."""
+    _check_name("user", name)
+    uuid = conn.execute(select(users.c.uuid).where(users.c.username == name)).scalar()
+    if uuid is None:
+        uuid = new_uuid(cluster_id, "user")
+        _insert_user(conn, uuid, name, now, root_user_uuid(cluster_id), is_admin=False)
+    token, row = _new_row(cluster_id, now, "user", uuid)
+    conn.execute(insert(authorizations).values(**row))
+    return token
+
+
+def revoke_token(conn: Connection, uuid: str) -> None:
+    """The token is gone at once; raises `ServerError` 404 when there is none."""
+    done = conn.execute(delete(authorizations).where(authorizations.c.uuid == uuid))
+    if done.rowcount == 0:
+        raise not_found()
+
+
+def mint_container_tokens(tx: Transaction, owned: Sequence[tuple[str, str]]) -> dict[str, NewToken]:
+    """A fresh token for each container: `owned` holds (container uuid, user uuid)."""
+    made: dict[str, NewToken] = {}
+    rows = []
+    for container_uuid, user_uuid in owned:
+        token, row = _new_row(tx.cluster_id, tx.now, "container", user_uuid)
+        row["container_uuid"] = container_uuid
+        made[container_uuid] = token
+        rows.append(row)
+    if rows:
+        tx.conn.execute(insert(authorizations), rows)
+    return made
+
+
+_DELETE_OF_CONTAINER = delete(authorizations).where(
+    authorizations.c.container_uuid == bindparam("container")
+)
+
+
+def delete_container_tokens(conn: Connection, container_uuid: str) -> None:
+    """They die with their container."""
+    conn.execute(_DELETE_OF_CONTAINER, {"container": container_uuid})
+
+
+def current_user(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``users.current``."""
+    row = tx.conn.execute(select(users).where(users.c.uuid == tx.caller.user_uuid)).mappings()
+    found = row.first()
+    if found is None:
+        raise not_found()
+    return render(RESOURCES["users"], found, call.select)
+
+
+def current_authorization(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``api_client_authorizations.current``: the token's record, without the secret."""
+    resource = RESOURCES["api_client_authorizations"]
+    uuid = tx.caller.token_uuid
+    if uuid == root_token_uuid(tx.cluster_id):
+        owner = root_user_uuid(tx.cluster_id)
+        row: dict[str, Any] = {
+            "uuid": uuid, "owner_uuid": owner, "user_uuid": owner, "scopes": ["all"],
+            "created_at": None, "modified_at": None, "modified_by_user_uuid": None,
+            "expires_at": None,
+        }  # fmt: skip
+        return render(resource, row, call.select)
+    found = tx.conn.execute(select(authorizations).where(authorizations.c.uuid == uuid)).mappings()
+    return render(resource, found.one(), call.select)
+
+
+def _new_row(
+    cluster_id: str, now: int, kind: str, user_uuid: str
+) -> tuple[NewToken, dict[str, Any]]:
+    uuid = new_uuid(cluster_id, "api_client_authorization")
+    secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
+    row = {
+        "uuid": uuid,
+        "owner_uuid": user_uuid,
+        "created_at": now,
+        "modified_at": now,
+        "modified_by_user_uuid": user_uuid,
+        "user_uuid": user_uuid,
+        "scopes": ["all"],
+        "caller_kind": kind,
+        "secret_hash": hash_secret(secret),
+    }
+    return NewToken(uuid, f"v2/{uuid}/{secret}"), row
+
+
+def _insert_user(
+    conn: Connection, uuid: str, name: str, now: int, owner: str, *, is_admin: bool
+) -> None:
+    conn.execute(
+        insert(users).values(
+            uuid=uuid, owner_uuid=owner, created_at=now, modified_at=now,
+            modified_by_user_uuid=owner, username=name, email="", first_name="", last_name="",
+            is_active=True, is_admin=is_admin,
+        )
+    )  # fmt: skip
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not name or len(name) > 255 or not name.isprintable():
+        raise invalid(f"{kind} name {name!r}: must be 1 to 255 printable characters")
