@@ -1,0 +1,366 @@
+"""The batch system behind `FakeScheduler`: nodes, a queue and jobs that only pretend to run.
+
+It outlives the scheduler modules that talk to it, as a real one does, so that a test can restart the
+daemon or let two of them share it. Nothing happens by itself: `run_due` lets everything happen that is due by
+the clock, and every call of a module does so first. No cost grows with the number of jobs per job: 100,000
+are fine.
+
+The queue is strict: per set of partitions, nothing passes the most urgent job that waits for room.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from itertools import count
+
+from nodemanager.clock import Clock, SystemClock
+from nodemanager.fit import fits
+from nodemanager.model import JobState, Node, NodeState, Resources
+from nodemanager.outcome import End, EndKind
+from nodemanager.schedulers.base import Job, JobSpec
+
+SUCCESS = End(EndKind.EXITED)
+
+BIG = Resources(1_000_000, 1 << 60, 1 << 60, 1_000_000)
+"""The default node: room for everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a job does once it has a node.
+
+    `seconds` None means that it runs until `FakeCluster.finish` (or a cancellation) ends it. A cancelled job
+    ends `term_seconds` after its TERM; None means that it ignores TERM and is killed after `kill_grace`.
+    """
+
+    seconds: float | None = 0.0
+    end: End = SUCCESS
+    term_seconds: float | None = 0.0
+
+
+@dataclass(slots=True)
+class FakeJob:
+    """One job of the pretended batch system."""
+
+    spec: JobSpec
+    job_id: str
+    script: Script
+    priority: int
+    state: JobState = JobState.WAITING
+    node: str = ""
+    end: End | None = None
+    listed: bool = True
+    """False: the listing no longer has it, only accounting (`look_up`) does."""
+
+    def as_job(self) -> Job:
+        """As a poll shows it."""
+        reason = "Resources" if self.state is JobState.WAITING else ""
+        return Job(self.spec.name, self.state, self.job_id, self.node, reason, self.end)
+
+
+class _Event(Enum):
+    ENDS = "ends by its script"
+    DIES = "ends because it was cancelled"
+
+
+@dataclass(slots=True)
+class _Machine:
+    node: Node
+    jobs: set[str] = field(default_factory=set)
+
+
+class FakeCluster:
+    """See the module's docstring. All attributes below may be changed at any time.
+
+    `on_start(name, stdin)`, `on_term(name)` and `on_end(name, end)` let a harness play the runner; they are
+    called from whatever thread made things happen, with no lock held. `starts` counts how often each name was
+    started.
+    """
+
+    def __init__(self, clock: Clock | None = None, nodes: Iterable[Node] | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.script: Callable[[JobSpec], Script] = lambda _spec: Script()
+        self.on_start: Callable[[str, bytes], None] | None = None
+        self.on_term: Callable[[str], None] | None = None
+        self.on_end: Callable[[str, End], None] | None = None
+        self.kill_grace = 10.0
+        self.keeps_ended = True
+        """Whether ended jobs stay in the listing; otherwise only `look_up` knows them."""
+        self.refuses_too_big = True
+        """Whether a job that fits no node is refused; otherwise it waits for a larger node."""
+        self.starts: Counter[str] = Counter()
+        self._jobs: dict[str, FakeJob] = {}
+        self._queues: dict[tuple[str, ...], list[tuple[int, int, str]]] = {}
+        self._events: list[tuple[float, int, str, _Event]] = []
+        self._machines: dict[str, _Machine] = {}
+        self._live = 0
+        self._serial = count(1)
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._notices: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
+        self._news = False
+        for node in nodes or (Node("fake", NodeState.IDLE, BIG, BIG),):
+            self.add_node(node)
+
+    # What a harness does.
+
+    def run_due(self) -> None:
+        """Let everything happen that is due by the clock."""
+        with self.turn():
+            pass
+
+    def next_event_at(self) -> float | None:
+        """The `clock.elapsed` at which something will happen by itself; None if nothing will."""
+        with self._lock:
+            return self._events[0][0] if self._events else None
+
+    def finish(self, name: str, end: End = SUCCESS) -> None:
+        """The job ends now, in this way, as a runner of the harness decided."""
+        with self.turn():
+            job = self._jobs.get(name)
+            if job is not None and job.state is not JobState.ENDED:
+                self._end(job, end)
+
+    def lose(self, name: str) -> None:
+        """The job vanishes: no listing, no accounting, no end."""
+        with self.turn():
+            job = self._jobs.pop(name, None)
+            if job is not None and job.state is not JobState.ENDED:
+                self._let_go(job)
+
+    def delete(self, name: str) -> None:
+        """An operator deletes the job in the scheduler: it leaves the listing, accounting says why."""
+        with self.turn():
+            job = self._jobs.get(name)
+            if job is not None and job.state is not JobState.ENDED:
+                self._end(job, End(EndKind.OPERATOR_DELETED, detail="deleted by root"))
+                job.listed = False
+
+    def add_node(self, node: Node) -> None:
+        """A node joins (or is replaced by) the one of that name, all of it free."""
+        with self.turn():
+            self._machines[node.name] = _Machine(replace(node, free=node.total))
+
+    def fail_node(self, name: str) -> None:
+        """The node goes down and every job on it is lost."""
+        with self.turn():
+            machine = self._machines[name]
+            machine.node = replace(machine.node, state=NodeState.DOWN, reason="Not responding")
+            for job_name in sorted(machine.jobs):
+                self._end(self._jobs[job_name], End(EndKind.NODE_LOST, detail="NODE_FAIL"))
+
+    def remove_node(self, name: str) -> None:
+        """The node leaves; every job on it is lost."""
+        with self.turn():
+            if name in self._machines:
+                self.fail_node(name)
+                del self._machines[name]
+
+    def job(self, name: str) -> FakeJob | None:
+        """The job of that name, also after its end; None if it was never accepted, lost or forgotten."""
+        with self._lock:
+            return self._jobs.get(name)
+
+    @property
+    def live_count(self) -> int:
+        """How many jobs wait or run."""
+        return self._live
+
+    # What a module does; each inside a `turn`.
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Everything due happens, then the body, then what that made possible; then callbacks are called."""
+        with self._lock:
+            self._depth += 1
+            try:
+                if self._depth == 1:
+                    self._settle()
+                yield
+                if self._depth == 1:
+                    self._settle()
+            finally:
+                self._depth -= 1
+            outermost = self._depth == 0
+        if outermost:
+            self._notify()
+
+    def is_too_big(self, resources: Resources) -> bool:
+        """Whether a job of that size is to be refused."""
+        return self.refuses_too_big and not any(
+            fits(resources, machine.node.total) for machine in self._machines.values()
+        )
+
+    def accept(self, spec: JobSpec) -> FakeJob:
+        """Queue a job; one whose name is known already is returned as it is."""
+        known = self._jobs.get(spec.name)
+        if known is not None:
+            return known
+        job = FakeJob(spec, str(next(self._serial)), self.script(spec), spec.priority)
+        self._jobs[spec.name] = job
+        self._live += 1
+        self._enqueue(job)
+        return job
+
+    def jobs(self) -> Iterable[FakeJob]:
+        """All jobs that are known, in the order of their submission."""
+        return self._jobs.values()
+
+    def cancel(self, name: str) -> None:
+        """TERM, then KILL after `kill_grace`."""
+        job = self._jobs.get(name)
+        if job is None or job.state is JobState.ENDED:
+            return
+        if job.state is JobState.WAITING:
+            self._end(job, End(EndKind.CANCELLED))
+            return
+        wait = job.script.term_seconds
+        grace = self.kill_grace if wait is None else min(wait, self.kill_grace)
+        self._at(self.clock.elapsed() + grace, name, _Event.DIES)
+        self._say_term(name)
+
+    def prioritise(self, name: str, priority: int) -> None:
+        """Change a waiting job's place."""
+        job = self._jobs.get(name)
+        if job is not None and job.state is JobState.WAITING and job.priority != priority:
+            job.priority = priority
+            self._enqueue(job)
+
+    def forget(self, name: str) -> None:
+        """An ended job leaves listing and accounting."""
+        job = self._jobs.get(name)
+        if job is not None and job.state is JobState.ENDED:
+            del self._jobs[name]
+
+    def nodes(self) -> list[Node]:
+        """All nodes, with what is free on each."""
+        return [machine.node for machine in self._machines.values()]
+
+    def set_drain(self, name: str, reason: str | None) -> bool:
+        """Drain a node (a reason) or resume it (None); False when there is no such node."""
+        machine = self._machines.get(name)
+        if machine is None:
+            return False
+        if machine.node.state is not NodeState.DOWN:
+            state = NodeState.IDLE if reason is None else NodeState.DRAINED
+            machine.node = replace(machine.node, state=state, reason=reason or "")
+            self._restate(machine)
+        return True
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever a job or node has changed."""
+        self._listeners.append(changed)
+
+    # Inside.
+
+    def _settle(self) -> None:
+        now = self.clock.elapsed()
+        self._start_waiting()
+        while self._events and self._events[0][0] <= now:
+            _, _, name, event = heapq.heappop(self._events)
+            job = self._jobs.get(name)
+            if job is None or job.state is not JobState.RUNNING:
+                continue
+            end = End(EndKind.CANCELLED) if event is _Event.DIES else job.script.end
+            self._end(job, end)
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        for queue in self._queues.values():
+            while queue:
+                priority, _, name = queue[0]
+                job = self._jobs.get(name)
+                if job is None or job.state is not JobState.WAITING or -priority != job.priority:
+                    heapq.heappop(queue)
+                    continue
+                machine = self._place(job.spec)
+                if machine is None:
+                    break
+                heapq.heappop(queue)
+                self._start(job, machine)
+
+    def _place(self, spec: JobSpec) -> _Machine | None:
+        for machine in self._machines.values():
+            node = machine.node
+            if (
+                node.state in (NodeState.IDLE, NodeState.BUSY)
+                and fits(spec.resources, node.free)
+                and (not spec.partitions or set(spec.partitions) & set(node.partitions))
+            ):
+                return machine
+        return None
+
+    def _start(self, job: FakeJob, machine: _Machine) -> None:
+        name = job.spec.name
+        job.state, job.node = JobState.RUNNING, machine.node.name
+        machine.jobs.add(name)
+        machine.node = replace(machine.node, free=machine.node.free - job.spec.resources)
+        self._restate(machine)
+        self.starts[name] += 1
+        if job.script.seconds is not None:
+            self._at(self.clock.elapsed() + job.script.seconds, name, _Event.ENDS)
+        self._news = True
+        if self.on_start is not None:
+            hook, stdin = self.on_start, job.spec.stdin
+            self._notices.append(lambda: hook(name, stdin))
+
+    def _end(self, job: FakeJob, end: End) -> None:
+        self._let_go(job)
+        job.state, job.end, job.listed = JobState.ENDED, end, self.keeps_ended
+        if self.on_end is not None:
+            hook, name = self.on_end, job.spec.name
+            self._notices.append(lambda: hook(name, end))
+
+    def _let_go(self, job: FakeJob) -> None:
+        self._live -= 1
+        self._news = True
+        machine = self._machines.get(job.node)
+        if machine is not None and job.spec.name in machine.jobs:
+            machine.jobs.discard(job.spec.name)
+            machine.node = replace(machine.node, free=machine.node.free + job.spec.resources)
+            self._restate(machine)
+
+    @staticmethod
+    def _restate(machine: _Machine) -> None:
+        busy = bool(machine.jobs)
+        match machine.node.state:
+            case NodeState.IDLE | NodeState.BUSY:
+                state = NodeState.BUSY if busy else NodeState.IDLE
+            case NodeState.DRAINED | NodeState.DRAINING:
+                state = NodeState.DRAINING if busy else NodeState.DRAINED
+            case other:
+                state = other
+        machine.node = replace(machine.node, state=state)
+
+    def _enqueue(self, job: FakeJob) -> None:
+        queue = self._queues.setdefault(job.spec.partitions, [])
+        heapq.heappush(queue, (-job.priority, int(job.job_id), job.spec.name))
+
+    def _at(self, when: float, name: str, event: _Event) -> None:
+        heapq.heappush(self._events, (when, next(self._serial), name, event))
+
+    def _say_term(self, name: str) -> None:
+        if self.on_term is not None:
+            hook = self.on_term
+            self._notices.append(lambda: hook(name))
+
+    def _notify(self) -> None:
+        """Callbacks may call back; what they make happen is told in its turn."""
+        while True:
+            with self._lock:
+                notices, self._notices = self._notices, []
+                news, self._news = self._news, False
+            if not notices and not news:
+                return
+            for notice in notices:
+                notice()
+            if news:
+                for listener in tuple(self._listeners):
+                    listener()
