@@ -13,9 +13,11 @@ import math
 import os
 import re
 import shlex
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Secret(str):
@@ -45,6 +47,11 @@ class Kind:
     def word(self) -> str:
         """The type's name in the reference page, with its range."""
         return "text"
+
+    @property
+    def limits(self) -> str:
+        """The choices, or the range if it has two ends; otherwise empty."""
+        return ""
 
     @property
     def is_secret(self) -> bool:
@@ -79,6 +86,27 @@ class Pattern(Kind):
     def parse(self, text: str) -> str:
         if not re.fullmatch(self.pattern, text, re.ASCII):
             raise ValueError(f"expected {self.expected}, found {found(text)}")
+        return text
+
+
+@dataclass(frozen=True)
+class Host(Pattern):
+    """A host name or address, with or without a port."""
+
+    pattern: str = (
+        r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+    )
+    expected: str = "host or host:port, without https://"
+
+    @property
+    def word(self) -> str:
+        return "host or host:port"
+
+    def parse(self, text: str) -> str:
+        super().parse(text)
+        match = re.fullmatch(self.pattern, text)
+        if match and match["port"] and not 1 <= int(match["port"]) <= 65535:
+            raise ValueError(f"expected a port from 1 to 65535, found {found(text)}")
         return text
 
 
@@ -130,6 +158,10 @@ class Choice(Kind):
     def word(self) -> str:
         return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
 
+    @property
+    def limits(self) -> str:
+        return self.word
+
     def parse(self, text: str) -> str:
         for choice in self.choices:
             if choice.lower() == text.lower():
@@ -151,93 +183,76 @@ class Number(Kind):
     minimum: float | None = None
     maximum: float | None = None
 
-    @property
-    def noun(self) -> str:
-        """What is expected, without the range."""
-        raise NotImplementedError
+    noun: ClassVar[str] = "number"
+    expected: ClassVar[str] = "a number"
+    largest: ClassVar[float] = sys.float_info.max
+    """What the kind can hold at all, whatever the option's own range."""
 
     @property
     def word(self) -> str:
-        if self.minimum is not None and self.maximum is not None:
-            return f"{self.noun} from {self.show(self.minimum)} to {self.show(self.maximum)}"
-        if self.minimum is not None:
-            return f"{self.noun}, at least {self.show(self.minimum)}"
-        return self.noun
+        if self.limits:
+            return f"{self.noun} {self.limits}"
+        return f"{self.noun}, {self.show(self.minimum)} or more" if self.minimum else self.noun
+
+    @property
+    def limits(self) -> str:
+        if self.minimum is None or self.maximum is None:
+            return ""
+        return f"from {self.show(self.minimum)} to {self.show(self.maximum)}"
 
     def parse(self, text: str) -> Any:
         value = self.convert(text)
-        low = self.minimum is not None and value is not None and value < self.minimum
-        high = self.maximum is not None and value is not None and value > self.maximum
-        if value is None or low or high:
-            raise ValueError(f"expected {self.word}, found {found(text)}")
+        if value is None:
+            raise ValueError(f"expected {self.expected}, found {found(text)}")
+        low = -self.largest if self.minimum is None else self.minimum
+        high = self.largest if self.maximum is None else self.maximum
+        if not low <= value <= high:
+            limits = f"at most {self.show(high)}" if value > high else f"at least {self.show(low)}"
+            raise ValueError(f"expected {self.expected}, {limits}, found {found(text)}")
         return value
 
-    def convert(self, text: str) -> Any:
+    def convert(self, text: str) -> int | float | None:
         """The number, or None when `text` is not one; the range is not looked at."""
         raise NotImplementedError
+
+    def show(self, value: Any) -> str:
+        whole = value == int(value) and abs(value) < 1e15
+        return str(int(value)) if whole else repr(value)
 
 
 @dataclass(frozen=True)
 class Integer(Number):
     """A whole number."""
 
-    @property
-    def noun(self) -> str:
-        return "a whole number"
+    noun: ClassVar[str] = "whole number"
+    expected: ClassVar[str] = "a whole number"
+    largest: ClassVar[float] = 2**63 - 1
 
     def convert(self, text: str) -> int | None:
-        # Nineteen digits hold any 64-bit number; longer ones only serve to make int() slow.
-        return int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text) else None
+        # More digits are out of range anyway, and int() is slow with very many.
+        return int(text) if re.fullmatch(r"[+-]?[0-9]{1,25}", text) else None
 
 
 @dataclass(frozen=True)
 class Float(Number):
     """A number with or without a fraction; never infinite."""
 
-    @property
-    def noun(self) -> str:
-        return "a number"
-
     def convert(self, text: str) -> float | None:
-        match = re.fullmatch(_NUMBER, text)
-        value = float(text) if match else math.inf
-        return value if math.isfinite(value) else None
-
-    def show(self, value: Any) -> str:
-        return _plain(value)
+        return _with_unit(text, {"": 1})
 
 
 @dataclass(frozen=True)
 class Seconds(Number):
     """A duration: `15`, `15 s`, `10 min`, `1 h`, `2 d`, `500 ms`. The value is seconds (float).
 
-    No duration may be longer than ten years, which every timeout of the operating system can hold.
+    None is longer than ten years, which every timeout of the operating system can hold.
     """
 
-    minimum: float | None = 0.0
-    maximum: float | None = None
+    minimum: float | None = 0
 
-    @property
-    def noun(self) -> str:
-        return "a duration such as 15 s, 10 min or 1 h"
-
-    @property
-    def word(self) -> str:
-        if self.minimum and self.maximum is not None:
-            return f"duration from {self.show(self.minimum)} to {self.show(self.maximum)}"
-        if self.maximum is not None:
-            return f"duration, at most {self.show(self.maximum)}"
-        return f"duration, at least {self.show(self.minimum)}" if self.minimum else "duration"
-
-    def parse(self, text: str) -> float:
-        value = self.convert(text)
-        if value is None or value < 0:
-            raise ValueError(f"expected {self.noun}, found {found(text)}")
-        longest = _TEN_YEARS if self.maximum is None else self.maximum
-        if value < (self.minimum or 0) or value > longest:
-            low, high = self.show(self.minimum or 0), self.show(longest)
-            raise ValueError(f"expected from {low} to {high}, found {found(text)}")
-        return value
+    noun: ClassVar[str] = "duration"
+    expected: ClassVar[str] = "a duration such as 15 s, 10 min or 1 h"
+    largest: ClassVar[float] = 3650 * 86400
 
     def convert(self, text: str) -> float | None:
         return _with_unit(text, _SECONDS)
@@ -245,8 +260,8 @@ class Seconds(Number):
     def show(self, value: Any) -> str:
         for unit in ("d", "h", "min"):
             if value and value % _SECONDS[unit] == 0:
-                return f"{int(value / _SECONDS[unit])} {unit}"
-        return f"{_plain(value)} s"
+                return f"{super().show(value / _SECONDS[unit])} {unit}"
+        return f"{super().show(value)} s"
 
 
 @dataclass(frozen=True)
@@ -254,55 +269,40 @@ class Bytes(Number):
     """An amount of memory or disk: `512 MiB`, `4 GiB`, `20 GB`, or a plain number of bytes."""
 
     minimum: float | None = 0
-    maximum: float | None = 2**63 - 1
 
-    @property
-    def noun(self) -> str:
-        return "an amount such as 512 MiB or 4 GiB"
-
-    @property
-    def word(self) -> str:
-        return f"bytes, at least {self.show(self.minimum)}" if self.minimum else "bytes"
-
-    def parse(self, text: str) -> int:
-        value = self.convert(text)
-        if value is None or not 0 <= value <= 2**63 - 1:
-            raise ValueError(f"expected {self.noun}, found {found(text)}")
-        if value < (self.minimum or 0):
-            raise ValueError(f"expected at least {self.show(self.minimum)}, found {found(text)}")
-        return value
+    noun: ClassVar[str] = "bytes"
+    expected: ClassVar[str] = "a number of bytes such as 512 MiB or 4 GiB"
+    largest: ClassVar[float] = 2**63 - 1
 
     def convert(self, text: str) -> int | None:
-        if re.fullmatch(r"[0-9]{1,19}", text):
+        if re.fullmatch(r"[+-]?[0-9]{1,25}", text):
             return int(text)
         value = _with_unit(text, _BYTES)
         return int(value) if value is not None and value == math.floor(value) else None
 
     def show(self, value: Any) -> str:
         for unit in ("TiB", "GiB", "MiB", "KiB"):
-            # Above 2**53 a float cannot hold every count of units, so those are written out.
-            if value and value % _BYTES[unit] == 0 and value < 2**53:
+            if value and value % _BYTES[unit] == 0:
                 return f"{value // _BYTES[unit]} {unit}"
         return str(value)
 
 
 @dataclass(frozen=True)
 class PathKind(Kind):
-    """A file or directory; `empty` says what the empty text (value None) means, if it may be empty.
+    """A file or directory. The value is None for the empty text, if that is allowed, and for the word `alias`.
 
-    A relative path is relative to the directory of the config file; `~` is the home directory. The words in
-    `aliases` stand for the empty text too.
+    A relative path is relative to the directory of the config file; `~` is the home directory.
     """
 
-    empty: str = ""
-    aliases: tuple[str, ...] = ()
+    may_be_empty: bool = False
+    alias: str = ""
 
     @property
     def word(self) -> str:
-        return f"path, or {self.aliases[0]}" if self.aliases else "path"
+        return f"path, or {self.alias}" if self.alias else "path"
 
     def parse(self, text: str) -> Path | None:
-        if (not text or text in self.aliases) and self.empty:
+        if (self.may_be_empty and not text) or (self.alias and text == self.alias):
             return None
         if not text or not text.isprintable():
             raise ValueError(f"expected a path, found {found(text)}")
@@ -310,7 +310,7 @@ class PathKind(Kind):
 
     def show(self, value: Any) -> str:
         if value is None:
-            return self.aliases[0] if self.aliases else ""
+            return self.alias
         return str(value)
 
     def anchor(self, value: Any, directory: Path) -> Any:
@@ -365,8 +365,7 @@ class Command(Kind):
 
 
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
-_TEN_YEARS = 3650 * 86400.0
-_SECONDS: dict[str, float] = {
+_SECONDS: Mapping[str, float] = {
     "": 1,
     "ms": 0.001,
     "s": 1,
@@ -375,7 +374,7 @@ _SECONDS: dict[str, float] = {
     "h": 3600,
     "d": 86400,
 }
-_BYTES = {
+_BYTES: Mapping[str, int] = {
     "": 1,
     "B": 1,
     "KiB": 2**10,
@@ -390,15 +389,10 @@ _BYTES = {
 }
 
 
-def _with_unit(text: str, units: dict[str, Any]) -> float | None:
-    """The number in `text` times its unit; None if either cannot be read."""
+def _with_unit(text: str, units: Mapping[str, float]) -> float | None:
+    """The number in `text` times its unit; None if either cannot be read or it is infinite."""
     match = re.fullmatch(rf"({_NUMBER})[ \t]*([A-Za-z]*)", text)
     if not match or match[2] not in units:
         return None
     value = float(match[1]) * units[match[2]]
     return value if math.isfinite(value) else None
-
-
-def _plain(value: float) -> str:
-    """A number without a needless ``.0``."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)

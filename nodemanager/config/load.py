@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import stat
 import sys
@@ -25,10 +26,11 @@ from nodemanager.config.sources import (
     find_section,
     from_document,
     from_environment,
+    nearest,
     private_literals,
     reason_of,
 )
-from nodemanager.config.tree import DEFAULT, SECTIONS, Config
+from nodemanager.config.tree import SECTIONS, Config
 from nodemanager.errors import ConfigError
 
 
@@ -82,8 +84,13 @@ def _build(text: str, path: Path, environ: Mapping[str, str], *, is_private: boo
     sections = _Reader(given, path, problems).sections(document.headers)
     _complain(problems)
     origins = MappingProxyType({address: value.origin for address, value in given.items()})
-    config = Config(path=path, origins=origins, **sections)
-    _complain([_as_problem(config, at, sentence) for at, sentence in contradictions(config)])
+    config = Config(path=_directory_of(path) / path.name, origins=origins, **sections)
+    _complain(
+        [
+            Problem(origins.get(address, str(path)), sentence, *address)
+            for address, sentence in contradictions(config)
+        ]
+    )
     return dataclasses.replace(config, warnings=(*warnings, *unused_warnings(config)))
 
 
@@ -92,14 +99,15 @@ def _directory_of(path: Path) -> Path:
     return Path(os.path.abspath(path)).parent  # noqa: PTH100 (resolve would follow links)
 
 
-def _as_problem(config: Config, address: Address, sentence: str) -> Problem:
-    origin = config.origin(*address)
-    return Problem(str(config.path) if origin == DEFAULT else origin, sentence, *address)
-
-
 def _complain(problems: list[Problem]) -> None:
+    """Raise all `problems` as one error, in the order of the file."""
     if problems:
-        raise ConfigError("\n".join(str(problem) for problem in problems))
+        raise ConfigError("\n".join(str(problem) for problem in sorted(problems, key=_line)))
+
+
+def _line(problem: Problem) -> float:
+    line = problem.where.rpartition(":")[2]
+    return int(line) if line.isdecimal() else math.inf
 
 
 class _Reader:
@@ -158,21 +166,24 @@ class _Reader:
         return None if len(self._problems) > before else part.cls(**values)
 
     def _free(self, part: Section, free: Option, name: str) -> Mapping[str, Any]:
-        named = {made.key for made in part.options()}
+        named = {made.key: made.name for made in part.options()}
         return MappingProxyType(
             {
-                key: self._value(free, (section, key), given)
+                key: self._value(free, (section, key), given, nearest(key, named.values()))
                 for (section, key), given in self._given.items()
                 if section == name and key not in named
             }
         )
 
-    def _value(self, made: Option, address: Address, given: Given) -> Any:
+    def _value(self, made: Option, address: Address, given: Given, hint: str = "") -> Any:
         kind = kind_of(made, address[1])
         try:
-            return kind.anchor(kind.parse(given.text), self._directory)
+            value = kind.parse(given.text)
+            # Who removes the "#" before a default must get that default.
+            value = self._fill(value) if made.is_derived else value
+            return kind.anchor(value, self._directory)
         except ValueError as error:
-            self._problems.append(Problem(given.origin, str(error), *address))
+            self._problems.append(Problem(given.origin, f"{error}{hint}", *address))
             return None
 
     def _default(self, made: Option) -> Any:
@@ -181,6 +192,9 @@ class _Reader:
         return made.kind.anchor(value, self._directory)
 
     def _fill(self, value: Any) -> Any:
+        """Replace words such as <state_dir> in a text, path or tuple of texts."""
+        if value is None:
+            return None
         if isinstance(value, tuple):
             return tuple(self._fill(item) for item in value)
         text = str(value)

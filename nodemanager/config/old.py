@@ -80,37 +80,47 @@ class Cloud:
 class CloudCredentials:
     """What the libcloud driver needs to log in."""
 
-    options: Mapping[str, str] = free_options(Kind(), "An argument of the libcloud driver.")
+    options: Mapping[str, str] = free_options(
+        Kind(), "An argument of the libcloud driver.", "region = us-east-1"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CloudList:
     """Which cloud nodes are ours."""
 
-    options: Mapping[str, str] = free_options(Kind(), "An argument of the driver's `list_nodes`.")
+    options: Mapping[str, str] = free_options(
+        Kind(), "An argument of the driver's `list_nodes`.", "instance-state-name = running"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CloudCreate:
     """How cloud nodes are created."""
 
-    options: Mapping[str, str] = free_options(Kind(), "An argument of the driver's `create_node`.")
+    options: Mapping[str, str] = free_options(
+        Kind(), "An argument of the driver's `create_node`.", "image_id = ami-012345"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """One node size. The section's name is that of the cloud's size, unless instance_type says otherwise."""
 
-    cores: int = required(Integer(1, 100_000), "The cores of such a node.")
-    price: float | None = optional(Float(0.0), "What it costs per hour.")
-    ram: int | None = optional(Integer(1), "RAM in MiB; the cloud's own figure unless given.")
-    disk: int | None = optional(_WHOLE, "Disk in GB; the cloud's own figure unless given.")
-    scratch: int | None = optional(_WHOLE, "Scratch space in MB; the disk's unless given.")
-    bandwidth: int | None = optional(_WHOLE, "Bandwidth, as the cloud counts it.")
+    cores: int = required(Integer(1, 100_000), "The cores of such a node.", "4")
+    price: float | None = optional(Float(0.0), "What it costs per hour.", "0.192")
+    ram: int | None = optional(
+        Integer(1), "RAM in MiB; the cloud's own figure unless given.", "16384"
+    )
+    disk: int | None = optional(_WHOLE, "Disk in GB; the cloud's own figure unless given.", "80")
+    scratch: int | None = optional(_WHOLE, "Scratch space in MB; the disk's unless given.", "80000")
+    bandwidth: int | None = optional(_WHOLE, "Bandwidth, as the cloud counts it.", "1000")
     instance_type: str | None = optional(
-        Kind(), "The cloud's name for the size, so that several sections may mean the same."
+        Kind(),
+        "The cloud's name for the size, so that several sections may mean the same.",
+        "m5.xlarge",
     )
     preemptible: bool = option(Bool(), "no", "Boot these nodes as spot instances.")
-    id: str | None = optional(Kind(), "The cloud's identifier of the size.")
-    name: str | None = optional(Kind(), "The cloud's display name of the size.")
-    extra: str | None = optional(Kind(), "Anything else the driver keeps about the size.")
+    id: str | None = optional(Kind(), "The cloud's identifier of the size.", "m5.xlarge")
+    name: str | None = optional(Kind(), "The cloud's display name of the size.", "General Purpose")
+    extra: str | None = optional(Kind(), "Anything else the driver keeps about the size.", "none")

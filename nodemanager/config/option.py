@@ -30,6 +30,8 @@ class Option:
     """There is no default; the value is None when the option is not given."""
     free: bool = False
     """Stands for every other key of its section; the value is a mapping."""
+    example: str = ""
+    """What to write in the example file when there is no default to show."""
     attribute: str = ""
 
     @property
@@ -39,7 +41,7 @@ class Option:
 
     @property
     def is_derived(self) -> bool:
-        """The default depends on where and by whom the file is loaded."""
+        """The default depends on where the file is loaded; the option's values may use its words too."""
         return "<" in self.default
 
 
@@ -54,6 +56,11 @@ class Section:
     many: bool = False
     """`[NAME x]` may occur any number of times; the value is a mapping from x."""
     unused: str = ""
+
+    @property
+    def title(self) -> str:
+        """How the section is spoken of."""
+        return f"{self.name} NAME" if self.many else self.name
 
     def options(self) -> Iterator[Option]:
         """The named options, in the order they were declared."""
@@ -79,21 +86,24 @@ def option(
     return dataclasses.field(default=value, metadata={"option": made})
 
 
-def required(kind: Kind, sentence: str) -> Any:
+def required(kind: Kind, sentence: str, example: str) -> Any:
     """Declare an option that must be given when its section is."""
-    made = Option(kind, "", sentence, required=True)
+    made = Option(kind, "", sentence, required=True, example=example)
     return dataclasses.field(metadata={"option": made})
 
 
-def optional(kind: Kind, sentence: str) -> Any:
+def optional(kind: Kind, sentence: str, example: str) -> Any:
     """Declare an option that is None when it is not given."""
-    made = Option(kind, "", sentence, optional=True)
+    made = Option(kind, "", sentence, optional=True, example=example)
     return dataclasses.field(default=None, metadata={"option": made})
 
 
-def free_options(kind: Kind, sentence: str) -> Any:
-    """Declare the field that takes every other key of its section, as a mapping."""
-    made = Option(kind, "", sentence, free=True)
+def free_options(kind: Kind, sentence: str, example: str) -> Any:
+    """Declare the field that takes every other key of its section, as a mapping.
+
+    `example` is a whole line, with its key.
+    """
+    made = Option(kind, "", sentence, free=True, example=example)
     return dataclasses.field(default_factory=dict, metadata={"option": made})
 
 

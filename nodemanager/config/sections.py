@@ -17,6 +17,7 @@ from nodemanager.config.kinds import (
     Choice,
     Command,
     Float,
+    Host,
     Integer,
     Kind,
     ListOf,
@@ -35,12 +36,9 @@ EMBEDDED = "embedded"
 
 _SWITCH = Bool()
 _PORT = Integer(0, 65535)
-_COUNT = Integer(0, 1_000_000_000)
+_COUNT = Integer(0)
+_MAYBE_PATH = PathKind(may_be_empty=True)
 _POSITIVE = Seconds(0.1)
-_HOST = Pattern(
-    r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?",
-    "a host name or address, with :port or without, and without https://",
-)
 _ADDRESS = Pattern(r"[A-Za-z0-9:]([A-Za-z0-9.:-]*[A-Za-z0-9:])?", "an IP address or host name")
 _NAME = Pattern(r"[^\s\x00-\x1f\x7f]{1,200}", "a name without spaces")
 
@@ -50,7 +48,7 @@ class Arvados:
     """The Arvados API that containers come from."""
 
     host: str = option(
-        _HOST,
+        Host(),
         EMBEDDED,
         "The API server, as host or host:port. `embedded` starts the server of this package as a child"
         " process on this machine.",
@@ -61,21 +59,21 @@ class Arvados:
         "The token to use. Not needed for an embedded server, which makes one for its daemon.",
     )
     token_file: Path | None = option(
-        PathKind(empty="none"),
+        _MAYBE_PATH,
         "",
         "A file that holds the token and nothing else, readable by its owner only.",
     )
     cluster_id: str = option(
         Pattern("[a-z0-9]{5}", "five lower-case letters or digits"),
         "zzzzz",
-        "The first five characters of every UUID the embedded server makes. Jobs are ours when their"
-        " name begins with it.",
+        "The cluster's id: every UUID begins with it, and so do the names of our jobs. A server of one's"
+        " own has its own; ask its operator.",
     )
     insecure: bool = option(
         _SWITCH, "no", "Accept any certificate of the API server. Only for tests."
     )
     certs_file: Path | None = option(
-        PathKind(empty="the system's"),
+        _MAYBE_PATH,
         "",
         "A file of CA certificates to check the API server against; empty means the system's own."
         " The embedded server's certificate needs none.",
@@ -113,19 +111,17 @@ class Api:
         " secret because it may hold a password.",
     )
     database_file: Path | None = option(
-        PathKind(empty="none"),
+        _MAYBE_PATH,
         "",
         "A file that holds the database URL, readable by its owner only.",
     )
     certificate: Path | None = option(
-        PathKind(empty="made at the first start"),
+        _MAYBE_PATH,
         "",
         "The server's certificate (PEM); empty means one made at the first start and kept in the state"
         " directory.",
     )
-    key: Path | None = option(
-        PathKind(empty="made at the first start"), "", "The private key of `certificate` (PEM)."
-    )
+    key: Path | None = option(_MAYBE_PATH, "", "The private key of `certificate` (PEM).")
     root_token: Secret = option(
         SecretText(),
         "",
@@ -133,13 +129,13 @@ class Api:
         " state directory.",
     )
     root_token_file: Path | None = option(
-        PathKind(empty="none"), "", "A file that holds the root token, readable by its owner only."
+        _MAYBE_PATH, "", "A file that holds the root token, readable by its owner only."
     )
     management_token: Secret = option(
         SecretText(), "", "The token for health checks; empty switches them off."
     )
     management_token_file: Path | None = option(
-        PathKind(empty="none"),
+        _MAYBE_PATH,
         "",
         "A file that holds the management token, readable by its owner only.",
     )
@@ -244,7 +240,7 @@ class Scheduler:
         Integer(1, 100_000), "100", "The most jobs that are submitted in one go."
     )
     options: Mapping[str, str] = free_options(
-        Kind(), "Passed to the scheduler module, which says what it knows."
+        Kind(), "Passed to the scheduler module, which says what it knows.", ""
     )
 
 
@@ -263,7 +259,7 @@ class Runner:
         "What runs a container's command; `none` runs it as a plain process on the node.",
     )
     store: Path | None = option(
-        PathKind(empty="the API", aliases=("api",)),
+        PathKind(alias="api"),
         "<state_dir>/store",
         "The directory for logs and outputs, shared by all nodes; `api` uploads them to the API"
         " instead.",
@@ -371,14 +367,14 @@ class Logging:
     """What the daemon logs, and where."""
 
     file: Path | None = option(
-        PathKind(empty="standard error", aliases=("/dev/stderr",)),
-        "",
-        "The file to append to; empty means standard error.",
+        PathKind(may_be_empty=True, alias="/dev/stderr"),
+        "/dev/stderr",
+        "The file to append to; /dev/stderr is standard error.",
     )
     level: str = option(LogLevel(), "INFO", "Lines below this level are dropped.")
     format: str = option(
         Choice(("text", "json")), "text", "Lines for people, or one JSON object a line."
     )
     levels: Mapping[str, str] = free_options(
-        LogLevel(), "The level of the logger of that name, such as `pykka = ERROR`."
+        LogLevel(), "The level of the logger of that name, such as pykka.", "pykka = ERROR"
     )

@@ -65,13 +65,13 @@ def find_option(part: Section, key: str) -> Option | None:
     return next((o for o in part.options() if o.key == key), part.free())
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the known word most like `name`, or the empty text."""
+def nearest(name: str, known: Iterable[str], form: str = "{}") -> str:
+    """A hint that names the known word most like `name`, in the given form; or the empty text."""
     import difflib  # noqa: PLC0415 (only needed when something is wrong; loading must be quick)
 
     by_key = {word.lower(): word for word in known}
     close = difflib.get_close_matches(name.lower(), by_key, n=1, cutoff=0.6)
-    return f"; did you mean {by_key[close[0]]}?" if close else ""
+    return f"; did you mean {form.format(by_key[close[0]])}?" if close else ""
 
 
 def from_document(
@@ -81,7 +81,7 @@ def from_document(
     problems += [Problem(at(name, f.line), f.sentence, f.section, f.option) for f in document.flaws]
     for header in document.headers:
         if find_section(header.section) is None:
-            hint = nearest(header.section, (f"[{_title(part)}]" for part in SECTIONS))
+            hint = nearest(header.section, (part.title for part in SECTIONS), "[{}]")
             where = at(name, header.line)
             problems.append(Problem(where, f"unknown section {found(header.section)}{hint}"))
     aliases = {o.alias: (p.name, o.key) for p in SECTIONS for o in p.options() if o.alias}
@@ -92,7 +92,6 @@ def from_document(
             continue
         where = at(name, entry.line)
         written = _canonical(entry.section, part), entry.option
-        # The table of aliases has the option's name as it is declared: all are lower case.
         address = aliases.get(written, written)
         if address == written and find_option(part, entry.option) is None:
             hint = nearest(entry.option, [o.name for o in part.options()])
@@ -121,7 +120,7 @@ def from_environment(
             continue
         prefixes = [prefix for prefix in parts if rest.startswith(prefix + "_")]
         part = parts[max(prefixes, key=len)] if prefixes else None
-        where = f"environment variable {variable}"
+        where = f"environment variable {ascii(variable)[1:-1]}"
         if part is None:
             warnings.append(f"{where}: names no section of the config file and is not used")
             continue
@@ -203,10 +202,6 @@ def at(name: str | Path, line: int) -> str:
 def reason_of(error: Exception) -> str:
     """The operating system's words for an error, without number and file name."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-
-
-def _title(part: Section) -> str:
-    return f"{part.name} NAME" if part.many else part.name
 
 
 def _canonical(name: str, part: Section) -> str:
