@@ -64,7 +64,9 @@ class ArvadosApi:
             body["capabilities"] = capabilities.as_dict()
         return _dispatcher(call(self._api.dispatchers().ping(uuid=me.dispatcher, body=body)))
 
-    def claim(self, me: Identity, claim_id: str, limit: int, wait_seconds: float) -> list[Container]:
+    def claim(
+        self, me: Identity, claim_id: str, limit: int, wait_seconds: float
+    ) -> list[Container]:
         """See `Api.claim`."""
         body = {**_by(me), "claim_id": claim_id, "limit": limit, "wait": wait_seconds}
         return _containers(call(self._api.containers().claim(body=body)))

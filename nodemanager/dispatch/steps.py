@@ -56,12 +56,17 @@ class Situation:
     end: End | None = None
     """How the job ended, when `phase` is ENDED."""
     read_after_end: bool = False
-    """`container` was read after the job's end was known."""
+    """`container` was read after it was known that there is no job any more."""
     has_token: bool = False
     abandoned: bool = False
     """The dispatcher was lost: our writes count for nothing, only the job has to go."""
     linger_over: bool = False
     """The container has been final for a while and its job is still there."""
+
+    @property
+    def has_job(self) -> bool:
+        """Whether there may be a job in the scheduler that has not ended."""
+        return self.phase not in (JobPhase.NONE, JobPhase.ENDED)
 
 
 def next_step(situation: Situation) -> Step:
@@ -69,7 +74,7 @@ def next_step(situation: Situation) -> Step:
     state, phase = situation.container.state, situation.phase
     if phase is JobPhase.UNKNOWN:
         return Step.LOOK
-    has_job = phase not in (JobPhase.NONE, JobPhase.ENDED)
+    has_job = situation.has_job
     if situation.abandoned:
         return Step.CANCEL_JOB if has_job else Step.LET_GO
     if state.is_final:
@@ -77,11 +82,15 @@ def next_step(situation: Situation) -> Step:
             return Step.LET_GO
         # The runner reports first and exits a moment later; cancelling at once would kill it at its
         # last line. A container that nobody wants any more gets no such grace.
-        wanted = state in (ContainerState.COMPLETE, ContainerState.PERMFAIL, ContainerState.TEMPFAIL)
+        wanted = state in (
+            ContainerState.COMPLETE,
+            ContainerState.PERMFAIL,
+            ContainerState.TEMPFAIL,
+        )
         return Step.CANCEL_JOB if situation.linger_over or not wanted else Step.WAIT
     if has_job:
         return Step.CANCEL_JOB if situation.container.priority <= 0 else Step.WAIT
-    if phase is JobPhase.ENDED:
+    if phase is JobPhase.ENDED or state is ContainerState.RUNNING:
         return Step.WRITE if situation.read_after_end else Step.READ
     if situation.container.priority <= 0:
         return Step.WRITE
@@ -99,7 +108,9 @@ def outcome(situation: Situation, tempfail_exits: frozenset[int]) -> Outcome:
     return judge_job(situation.end or End(EndKind.VANISHED))
 
 
-def wait_reason(situation: Situation, words: str, trouble: Reason | None, now: float) -> Reason | None:
+def wait_reason(
+    situation: Situation, words: str, trouble: Reason | None, now: float
+) -> Reason | None:
     """Why the claimed container is not running, or None when it is or is over.
 
     `words` are the scheduler's own for a waiting job; `trouble` is what the scheduler actor says about
@@ -112,7 +123,9 @@ def wait_reason(situation: Situation, words: str, trouble: Reason | None, now: f
         return Reason(ReasonToken.CANCELLING, "its job is being cancelled", since=now)
     match situation.phase:
         case JobPhase.WAITING:
-            sentence = f"its job waits in the queue: {words}" if words else "its job waits in the queue"
+            sentence = (
+                f"its job waits in the queue: {words}" if words else "its job waits in the queue"
+            )
             return Reason(ReasonToken.SCHEDULER_WAIT, sentence, since=now)
         case JobPhase.RUNNING:
             return Reason(
@@ -121,7 +134,9 @@ def wait_reason(situation: Situation, words: str, trouble: Reason | None, now: f
                 since=now,
             )
         case JobPhase.ENDED:
-            return Reason(ReasonToken.STARTING, "its job ended; its end is being recorded", since=now)
+            return Reason(
+                ReasonToken.STARTING, "its job ended; its end is being recorded", since=now
+            )
         case _:
             return trouble or Reason(
                 ReasonToken.SUBMITTING, "its job is being submitted to the scheduler", since=now

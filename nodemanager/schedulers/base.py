@@ -108,6 +108,9 @@ class Scheduler(abc.ABC):
     name: ClassVar[str]
     """The word in `[Dispatch] scheduler`."""
 
+    in_process: ClassVar[bool] = False
+    """True when a call costs no command of a foreign program, and so is not throttled."""
+
     def __init__(self, context: SchedulerContext) -> None:
         self.context = context
 

@@ -1,0 +1,120 @@
+"""The actor that keeps a dispatcher alive: it registers, and pings well before the lease ends.
+
+A lease is counted from the moment the ping was *sent*, on a clock that also runs while the machine is
+suspended: whatever the network does, we never believe ourselves alive for longer than the API does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from nodemanager.actors.actor import Actor
+from nodemanager.actors.timer import CancelTimer, Schedule
+from nodemanager.api.base import Api, DispatcherRecord, Identity
+from nodemanager.api.messages import LeaseLost, LeaseRenewed, Offer, Ref, Register, Registered
+from nodemanager.clock import Clock
+from nodemanager.errors import ApiRefused, ApiUnavailable
+from nodemanager.model import Capabilities, DispatcherState
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 2.0
+"""Between two tries while the API does not answer: short against any lease, long against any load."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ping:
+    """To itself, from the timer."""
+
+
+class LeaseActor(Actor):
+    """Registers on `Register`, then pings every `ping_seconds`; tells `dispatcher` what came of it."""
+
+    kind = "io"
+
+    def __init__(
+        self,
+        connect: Callable[[], Api],
+        name: str,
+        scheduler: str,
+        ping_seconds: float,
+        dispatcher: Ref,
+        timer: Ref,
+        clock: Clock,
+    ) -> None:
+        super().__init__()
+        self._connect = connect
+        self._name = name
+        self._scheduler = scheduler
+        self._ping_seconds = ping_seconds
+        self._dispatcher = dispatcher
+        self._timer = timer
+        self._clock = clock
+        self._api: Api | None = None
+        self._me: Identity | None = None
+        self._capabilities = Capabilities(())
+        self._offer: Capabilities | None = None
+
+    def on_receive(self, message: Any) -> None:
+        """Register, or ping; both again and again until the API answers."""
+        match message:
+            case Register(capabilities):
+                self._capabilities, self._offer, self._me = capabilities, None, None
+                self._ping()
+            case Offer(capabilities):
+                self._capabilities = self._offer = capabilities
+            case _Ping():
+                self._ping()
+            case _:
+                super().on_receive(message)
+
+    def _ping(self) -> None:
+        sent_at = self._clock.elapsed()
+        try:
+            record = self._call()
+        except ApiUnavailable as error:
+            log.warning("the API does not answer: %s", error, extra={"action": "api_silent"})
+            self._again(sent_at + RETRY_SECONDS)
+            return
+        except ApiRefused as error:
+            self._refused(error)
+            return
+        lease_until = sent_at + record.lease_seconds
+        if record.state is not DispatcherState.ALIVE:
+            self._lost(f"the API says it is {record.state}")
+            return
+        if self._me is None:
+            self._me = Identity(record.uuid, record.epoch)
+            self._dispatcher.tell(Registered(self._me, record, lease_until))
+        else:
+            self._dispatcher.tell(LeaseRenewed(lease_until))
+        self._offer = None
+        # A lease shorter than the configured interval is still renewed three times over.
+        self._again(sent_at + min(self._ping_seconds, record.lease_seconds / 3))
+
+    def _call(self) -> DispatcherRecord:
+        api = self._api = self._api or self._connect()
+        if self._me is None:
+            return api.register(self._name, self._scheduler, self._capabilities)
+        return api.ping(self._me, self._offer)
+
+    def _refused(self, error: ApiRefused) -> None:
+        if self._me is not None and error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+            self._lost(str(error))
+            return
+        log.error("the API refuses us: %s", error, extra={"action": "api_refused"})
+        self._again(self._clock.elapsed() + self._ping_seconds)
+
+    def _lost(self, why: str) -> None:
+        self._me = None
+        self._timer.tell(CancelTimer(self.actor_ref.actor_urn))
+        self._dispatcher.tell(LeaseLost(why))
+
+    def _again(self, at: float) -> None:
+        key = self.actor_ref.actor_urn
+        self._timer.tell(CancelTimer(key))
+        self._timer.tell(Schedule(at, self.actor_ref, _Ping(), key))

@@ -1,0 +1,225 @@
+"""The two actors through which everything else goes to the API, in batches.
+
+A call costs more than a millisecond whatever it carries, so what is asked while a call is under way goes
+out together in the next one. Nothing that was handed over is dropped: while the API does not answer it is
+kept and tried again, and every write may be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nodemanager.actors.actor import Actor
+from nodemanager.actors.timer import Schedule
+from nodemanager.api.base import Annotation, Api, Identity, UpdateResult
+from nodemanager.api.messages import (
+    Annotate,
+    Flush,
+    Flushed,
+    GetToken,
+    Held,
+    ListHeld,
+    ListWaiting,
+    Read,
+    Records,
+    Ref,
+    Token,
+    Waiting,
+    Write,
+    Written,
+)
+from nodemanager.clock import Clock
+from nodemanager.errors import ApiError, ApiRefused
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Items per call: large enough to cost nothing per item, small enough to answer within a second."""
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Go:
+    """To itself: send what has gathered."""
+
+
+class _BatchingActor(Actor):
+    """Gathers until its own `_Go` comes round, which is after everything that was told before it."""
+
+    kind = "io"
+
+    def __init__(self, connect: Callable[[], Api], timer: Ref, clock: Clock) -> None:
+        super().__init__()
+        self._connect = connect
+        self._timer = timer
+        self._clock = clock
+        self._client: Api | None = None
+        self._gone = False
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def _send(self) -> None:
+        """Make the calls; raises `ApiError` with everything unanswered still gathered."""
+        raise NotImplementedError
+
+    def _api(self) -> Api:
+        self._client = self._client or self._connect()
+        return self._client
+
+    def _gathered(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self.actor_ref.tell(_Go())
+
+    def _go(self) -> None:
+        try:
+            self._send()
+        except ApiError as error:
+            log.warning(
+                "%s: trying again in %.0f s: %s",
+                type(self).__name__,
+                self._pause,
+                error,
+                extra={"action": "api_call_failed"},
+            )
+            at = self._clock.elapsed() + self._pause
+            self._timer.tell(Schedule(at, self.actor_ref, _Go()))
+            self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+            return
+        self._gone = False
+        self._pause = FIRST_PAUSE_SECONDS
+
+
+class ReaderActor(_BatchingActor):
+    """Answers `Read`, `ListHeld` and `ListWaiting`."""
+
+    def __init__(self, connect: Callable[[], Api], timer: Ref, clock: Clock) -> None:
+        super().__init__(connect, timer, clock)
+        self._reads: list[Read] = []
+        self._lists: list[ListHeld | ListWaiting] = []
+
+    def on_receive(self, message: Any) -> None:
+        """Gather."""
+        match message:
+            case Read():
+                self._reads.append(message)
+                self._gathered()
+            case ListHeld() | ListWaiting():
+                self._lists.append(message)
+                self._gathered()
+            case _Go():
+                self._go()
+            case _:
+                super().on_receive(message)
+
+    def _send(self) -> None:
+        while self._reads:
+            batch = self._reads[:BATCH]
+            uuids = list(dict.fromkeys(uuid for read in batch for uuid in read.uuids))
+            found = {container.uuid: container for container in self._api().containers(uuids)}
+            del self._reads[: len(batch)]
+            for read in batch:
+                records = tuple(found[uuid] for uuid in read.uuids if uuid in found)
+                _answer(read.reply_to, Records(tuple(read.uuids), records))
+        while self._lists:
+            asked = self._lists[0]
+            match asked:
+                case ListHeld(me, reply_to):
+                    _answer(reply_to, Held(me, tuple(self._api().held(me))))
+                case ListWaiting(limit, reply_to):
+                    _answer(reply_to, Waiting(tuple(self._api().waiting(limit))))
+            del self._lists[0]
+
+
+class WriterActor(_BatchingActor):
+    """Answers `Write` and `GetToken`, and sends `Annotate`."""
+
+    def __init__(self, connect: Callable[[], Api], timer: Ref, clock: Clock) -> None:
+        super().__init__(connect, timer, clock)
+        self._writes: list[Write] = []
+        self._token_wishes: list[GetToken] = []
+        self._annotations: dict[str, tuple[Identity, Annotation]] = {}
+        self._flushes: list[Flush] = []
+
+    def on_receive(self, message: Any) -> None:
+        """Gather; of several annotations for one container only the last is sent."""
+        match message:
+            case Write():
+                self._writes.append(message)
+                self._gathered()
+            case GetToken():
+                self._token_wishes.append(message)
+                self._gathered()
+            case Annotate(me, annotations):
+                for annotation in annotations:
+                    self._annotations[annotation.uuid] = (me, annotation)
+                self._gathered()
+            case Flush():
+                self._flushes.append(message)
+                self._gathered()
+            case _Go():
+                self._go()
+            case _:
+                super().on_receive(message)
+
+    def _send(self) -> None:
+        while self._token_wishes:
+            self._send_token_wishes()
+        while self._writes:
+            self._send_writes()
+        while self._annotations:
+            self._send_annotations()
+        for flush in self._flushes:
+            _answer(flush.reply_to, Flushed())
+        self._flushes.clear()
+
+    def _send_token_wishes(self) -> None:
+        me = self._token_wishes[0].me
+        batch = _same(me, self._token_wishes)
+        try:
+            tokens = self._api().tokens(me, [wish.uuid for wish in batch])
+        except ApiRefused as error:
+            log.error("the API refuses tokens: %s", error, extra={"action": "api_refused"})
+            tokens = {}
+        del self._token_wishes[: len(batch)]
+        for wish in batch:
+            _answer(wish.reply_to, Token(wish.uuid, tokens.get(wish.uuid)))
+
+    def _send_writes(self) -> None:
+        me = self._writes[0].me
+        batch = _same(me, self._writes)
+        try:
+            results = self._api().update(me, [write.update for write in batch])
+        except ApiRefused as error:
+            results = [UpdateResult(write.update.uuid, error.status, str(error)) for write in batch]
+        del self._writes[: len(batch)]
+        for write, result in zip(batch, results, strict=True):
+            _answer(write.reply_to, Written(result))
+
+    def _send_annotations(self) -> None:
+        me = next(iter(self._annotations.values()))[0]
+        uuids = [uuid for uuid, (writer, _) in self._annotations.items() if writer == me][:BATCH]
+        try:
+            self._api().annotate(me, [self._annotations[uuid][1] for uuid in uuids])
+        except ApiRefused as error:
+            log.error("the API refuses annotations: %s", error, extra={"action": "api_refused"})
+        for uuid in uuids:
+            del self._annotations[uuid]
+
+
+def _same(me: Identity, asked: list[Any]) -> list[Any]:
+    """The head of `asked` that was asked as `me`, at most a batch."""
+    batch = []
+    for item in asked[:BATCH]:
+        if item.me != me:
+            break
+        batch.append(item)
+    return batch
+
+
+def _answer(reply_to: Ref, message: Any) -> None:
+    if reply_to.is_alive():
+        reply_to.tell(message)

@@ -1,0 +1,245 @@
+"""One actor per claimed container: it sees the container through to its final state.
+
+The actor only turns messages into a `Situation` and `next_step` into messages; every decision is in
+`nodemanager.dispatch.steps`. It remembers the step it took last and does not take it again while nothing
+else is called for; an answer that leaves the same step to take clears that memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+
+from nodemanager.actors.actor import Actor
+from nodemanager.actors.timer import Schedule
+from nodemanager.api.base import Identity, Update, UpdateResult
+from nodemanager.api.messages import GetToken, Read, Records, Ref, Token, Write, Written
+from nodemanager.clock import Clock
+from nodemanager.dispatch.job import JobTemplate
+from nodemanager.dispatch.messages import (
+    Abandon,
+    Again,
+    ContainerIs,
+    Done,
+    LingerOver,
+    LookAgain,
+    Standing,
+)
+from nodemanager.dispatch.steps import JobPhase, Situation, Step, next_step, outcome, wait_reason
+from nodemanager.model import Container, JobState, Reason
+from nodemanager.outcome import Outcome
+from nodemanager.schedulers.jobs import JobReport
+from nodemanager.schedulers.messages import Cancel, Forget, Prioritise, Seek, Submit
+
+log = logging.getLogger(__name__)
+
+LINGER_SECONDS = 30.0
+"""How long a job may stay after its container became final, before it is cancelled."""
+
+PAUSE_SECONDS = 5.0
+"""Between a refusal of the API and the next try, while the record does not say why."""
+
+_PHASES = {
+    None: JobPhase.NONE,
+    JobState.WAITING: JobPhase.WAITING,
+    JobState.RUNNING: JobPhase.RUNNING,
+    JobState.ENDED: JobPhase.ENDED,
+    JobState.UNKNOWN: JobPhase.SUBMITTING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all container actors of a dispatcher share; one object, never changed."""
+
+    me: Identity
+    dispatcher: Ref
+    scheduler: Ref
+    writer: Ref
+    reader: Ref
+    timer: Ref
+    clock: Clock
+    template: JobTemplate
+    tempfail_exits: frozenset[int]
+
+
+class ContainerActor(Actor):
+    """Sees one container from Locked to its end. See the module's docstring."""
+
+    def __init__(self, around: Surroundings, container: Container, *, fresh: bool) -> None:
+        """`fresh` says that it was claimed just now, so that no job of it can exist."""
+        super().__init__()
+        self._around = around
+        self._situation = Situation(container, phase=JobPhase.NONE if fresh else JobPhase.UNKNOWN)
+        self._asked: Step | None = None
+        self._token = ""
+        self._outcome: Outcome | None = None
+        self._words = ""
+        self._node = ""
+        self._trouble: Reason | None = None
+        self._standing: Standing | None = None
+
+    def on_start(self) -> None:
+        """Take the first step."""
+        self._proceed()
+
+    def on_receive(self, message: Any) -> None:
+        """Note what the message tells, then do what is called for."""
+        match message:
+            case ContainerIs(container):
+                self._note_container(container)
+            case JobReport():
+                self._note_job(message)
+            case Token(_, token):
+                self._note_token(token)
+            case Records(_, containers):
+                self._note_read(containers)
+            case Written(result):
+                self._note_written(result)
+            case LingerOver():
+                self._change(linger_over=True)
+            case Abandon():
+                self._change(abandoned=True)
+            case LookAgain():
+                if self._situation.has_job:
+                    self._change(phase=JobPhase.UNKNOWN)
+            case Again():
+                self._asked = None
+                self._change(read_after_end=False)
+            case _:
+                super().on_receive(message)
+        self._proceed()
+
+    # What messages tell.
+
+    def _note_container(self, container: Container) -> None:
+        before = self._situation.container
+        if before.state.is_final or container.modified_at < before.modified_at:
+            return
+        self._change(container=container)
+        if container.state.is_final and self._situation.has_job:
+            self._later(LINGER_SECONDS, LingerOver())
+        if 0 < container.priority != before.priority and self._situation.has_job:
+            self._around.scheduler.tell(Prioritise(container.uuid, container.priority))
+
+    def _note_job(self, report: JobReport) -> None:
+        self._answered(Step.LOOK)
+        self._words, self._trouble = report.words, report.trouble
+        self._node = report.node or self._node
+        self._change(phase=_PHASES[report.state], end=report.end)
+
+    def _note_token(self, token: str | None) -> None:
+        if token is None:
+            # Not ours, or final: the record says which. Until then there is nothing to repeat.
+            self._refused()
+            return
+        self._answered(Step.GET_TOKEN)
+        self._token = token
+        self._change(has_token=True)
+
+    def _note_read(self, containers: tuple[Container, ...]) -> None:
+        self._answered(Step.READ)
+        for container in containers:
+            self._note_container(container)
+        self._change(read_after_end=not self._situation.has_job)
+
+    def _note_written(self, result: UpdateResult) -> None:
+        if result.status != HTTPStatus.OK or self._outcome is None:
+            # Somebody else wrote first, or our record was lost: the container's record says what holds.
+            log.warning(
+                "%s: not written: %s",
+                result.uuid,
+                result.error,
+                extra={"action": "write_refused", "container": result.uuid},
+            )
+            self._refused()
+            return
+        state = self._outcome.state
+        self._change(container=replace(self._situation.container, state=state))
+
+    def _answered(self, step: Step) -> None:
+        if self._asked is step:
+            self._asked = None
+
+    def _refused(self) -> None:
+        """The API said no: look at the record now, and ask again only after a pause."""
+        self._around.reader.tell(Read((self._situation.container.uuid,), self.actor_ref))
+        self._later(PAUSE_SECONDS, Again())
+
+    def _later(self, seconds: float, message: Any) -> None:
+        at = self._around.clock.elapsed() + seconds
+        self._around.timer.tell(Schedule(at, self.actor_ref, message))
+
+    def _change(self, **changes: Any) -> None:
+        self._situation = replace(self._situation, **changes)
+
+    # What to do.
+
+    def _proceed(self) -> None:
+        step = next_step(self._situation)
+        if step is not self._asked:
+            self._asked = step
+            self._take(step)
+        self._tell_standing()
+
+    def _take(self, step: Step) -> None:
+        around, uuid = self._around, self._situation.container.uuid
+        match step:
+            case Step.WAIT:
+                pass
+            case Step.LOOK:
+                around.scheduler.tell(Seek(uuid, self.actor_ref))
+            case Step.GET_TOKEN:
+                around.writer.tell(GetToken(around.me, uuid, self.actor_ref))
+            case Step.SUBMIT:
+                self._submit()
+            case Step.CANCEL_JOB:
+                around.scheduler.tell(Cancel(uuid))
+            case Step.READ:
+                around.reader.tell(Read((uuid,), self.actor_ref))
+            case Step.WRITE:
+                self._write()
+            case Step.LET_GO:
+                around.scheduler.tell(Forget(uuid))
+                around.dispatcher.tell(Done(uuid, self._situation.container))
+                self.stop()
+
+    def _submit(self) -> None:
+        container = self._situation.container
+        earlier = () if container.previous is None else (container.previous,)
+        spec = self._around.template.job(container, self._token)
+        self._change(phase=JobPhase.SUBMITTING)
+        self._asked = Step.WAIT
+        self._around.scheduler.tell(Submit(spec, self.actor_ref, earlier))
+
+    def _write(self) -> None:
+        around, container = self._around, self._situation.container
+        self._outcome = outcome(self._situation, around.tempfail_exits)
+        log.info(
+            "%s: %s %s",
+            container.uuid,
+            self._outcome.state,
+            self._outcome.error,
+            extra={"action": "finish_container", "container": container.uuid},
+        )
+        update = Update(container.uuid, self._outcome.as_attributes())
+        around.writer.tell(Write(around.me, update, self.actor_ref))
+
+    def _tell_standing(self) -> None:
+        situation, now = self._situation, self._around.clock.wall()
+        reason = wait_reason(situation, self._words, self._trouble, now)
+        waits = not situation.container.state.is_final and situation.phase not in (
+            JobPhase.RUNNING,
+            JobPhase.ENDED,
+        )
+        standing = Standing(situation.container.uuid, reason, waits, self._node)
+        before = self._standing
+        if before is not None and (before.job_waits, before.node) == (waits, self._node):
+            if reason is None and before.reason is None:
+                return
+            if reason is not None and reason.same_as(before.reason):
+                return
+        self._standing = standing
+        self._around.dispatcher.tell(standing)

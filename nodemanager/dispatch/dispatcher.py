@@ -1,0 +1,462 @@
+"""The dispatcher: registers, claims no more than it can use, and has one actor per claimed container.
+
+Its life in five steps:
+
+1. The scheduler's first answer says what can run at all; with that it registers at the API.
+2. It follows the changes of its containers, then lists those it already holds and adopts them.
+3. It claims as long as there is room, and starts a `ContainerActor` for each claim.
+4. At every turn it says why the containers it knows of are waiting, and clears away jobs of this cluster
+   whose containers are final.
+5. Told that it is lost, it gets rid of its jobs and begins at 1 with a new record. Told to stop, it stops
+   claiming and flushes; its jobs run on and the next process adopts them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from nodemanager.actors.actor import ChildFailed
+from nodemanager.actors.timer import CancelTimer, Schedule
+from nodemanager.api.base import Identity
+from nodemanager.api.messages import (
+    Annotate,
+    Changed,
+    Claim,
+    Claimed,
+    Flush,
+    Flushed,
+    Follow,
+    Following,
+    Held,
+    LeaseLost,
+    LeaseRenewed,
+    ListHeld,
+    ListWaiting,
+    Offer,
+    Read,
+    Records,
+    Ref,
+    Register,
+    Registered,
+    Waiting,
+)
+from nodemanager.clock import Clock
+from nodemanager.dispatch.claiming import (
+    Load,
+    capabilities_of,
+    claim_limit,
+    describe_wait,
+    explain_unclaimed,
+)
+from nodemanager.dispatch.container import ContainerActor, Surroundings
+from nodemanager.dispatch.job import JobTemplate
+from nodemanager.dispatch.messages import (
+    Abandon,
+    Again,
+    ContainerIs,
+    Done,
+    GetStatus,
+    LookAgain,
+    Relist,
+    Restart,
+    Standing,
+    Status,
+    Stop,
+    Turn,
+)
+from nodemanager.dispatch.reasons import ReasonBook
+from nodemanager.model import Capabilities, Container, Node
+from nodemanager.schedulers.base import Job
+from nodemanager.schedulers.messages import (
+    ActUntil,
+    Dismiss,
+    Forget,
+    SchedulerSilent,
+    SchedulerView,
+)
+
+log = logging.getLogger(__name__)
+
+EXPLAINED = 1000
+"""Queued containers that are explained at each turn: the most urgent ones."""
+
+STRANGER_PATIENCE_SECONDS = 30.0
+"""Between two questions at the API about the same job that nobody here asked for."""
+
+LONGEST_RESTART_PAUSE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The actors a dispatcher works with."""
+
+    scheduler: Ref
+    lease: Ref
+    claims: Ref
+    changes: Ref
+    reader: Ref
+    writer: Ref
+    timer: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """The options of `[Dispatch]` that the dispatcher reads."""
+
+    cluster_id: str
+    max_claimed: int
+    turn_seconds: float
+    relist_seconds: float
+    tempfail_exits: frozenset[int]
+
+
+@dataclass(slots=True)
+class _Child:
+    actor: Ref
+    container: Container
+    waits: bool
+    node: str = ""
+
+
+class DispatcherActor(Actor):
+    """See the module's docstring. It has to be told its `Peers` once they exist."""
+
+    def __init__(self, settings: DispatchSettings, template: JobTemplate, clock: Clock) -> None:
+        super().__init__()
+        self._settings = settings
+        self._template = template
+        self._clock = clock
+        self._peers: Peers | None = None
+        self._around: Surroundings | None = None
+        self._children: dict[str, _Child] = {}
+        self._waiting_children = 0
+        self._reasons = ReasonBook()
+        self._unclaimed: frozenset[str] = frozenset()
+        self._nodes: tuple[Node, ...] = ()
+        self._capabilities: Capabilities | None = None
+        self._lease_until = float("-inf")
+        self._adopted = False
+        self._claiming = False
+        self._stopping: Stop | None = None
+        self._strangers_asked: dict[str, float] = {}
+        self._crashes: dict[str, int] = {}
+
+    def on_receive(self, message: Any) -> None:  # noqa: PLR0915 (a table: one line per message)
+        """Hand each message to the method that says what it means."""
+        match message:
+            case Peers():
+                self._peers = message
+                self._tick(Turn(), self._settings.turn_seconds)
+                self._tick(Relist(), self._settings.relist_seconds)
+            case SchedulerView():
+                self._see_scheduler(message)
+            case SchedulerSilent(error, _):
+                log.warning("no news of the scheduler: %s", error, extra={"action": "silent"})
+            case Registered(me, _, lease_until):
+                self._begin(me, lease_until)
+            case LeaseRenewed(lease_until):
+                self._renew(lease_until)
+            case LeaseLost(why):
+                self._end_of_record(why)
+            case Following(me):
+                if self._is_me(me):
+                    self._to.reader.tell(ListHeld(me, self.actor_ref))
+            case Held(me, containers):
+                if self._is_me(me):
+                    self._compare(containers)
+            case Claimed(me, containers):
+                self._take_claimed(me, containers)
+            case Changed(_, containers):
+                self._pass_on(containers)
+            case Records(_, containers):
+                self._see_records(containers)
+            case Waiting(containers):
+                self._explain(containers)
+            case Standing():
+                self._note_standing(message)
+            case Done():
+                self._let_go(message)
+            case ChildFailed():
+                self._see_failure(message)
+            case Restart(uuid):
+                self._to.reader.tell(Read((uuid,), self.actor_ref))
+            case Turn():
+                self._turn()
+            case Relist():
+                self._relist()
+            case LookAgain():
+                self._tell_children(LookAgain())
+            case Stop():
+                self._stopping = message
+                self._to.writer.tell(Flush(self.actor_ref))
+            case Flushed():
+                if self._stopping is not None:
+                    self._stopping.stopped.set()
+            case GetStatus():
+                return self._status()
+            case _:
+                super().on_receive(message)
+        return None
+
+    # The record at the API.
+
+    @property
+    def _to(self) -> Peers:
+        if self._peers is None:
+            raise RuntimeError("the dispatcher was started and not told its peers")
+        return self._peers
+
+    def _is_me(self, me: Identity) -> bool:
+        return self._around is not None and self._around.me == me
+
+    def _begin(self, me: Identity, lease_until: float) -> None:
+        log.info(
+            "registered as %s, epoch %d",
+            me.dispatcher,
+            me.epoch,
+            extra={"action": "registered", "dispatcher": me.dispatcher, "epoch": me.epoch},
+        )
+        peers = self._to
+        self._around = Surroundings(
+            me=me,
+            dispatcher=self.actor_ref,
+            scheduler=peers.scheduler,
+            writer=peers.writer,
+            reader=peers.reader,
+            timer=peers.timer,
+            clock=self._clock,
+            template=self._template,
+            tempfail_exits=self._settings.tempfail_exits,
+        )
+        self._adopted = self._claiming = False
+        self._reasons.rewrite()
+        self._renew(lease_until)
+        peers.changes.tell(Follow(me))
+
+    def _renew(self, lease_until: float) -> None:
+        self._lease_until = lease_until
+        self._to.scheduler.tell(ActUntil(lease_until))
+
+    def _end_of_record(self, why: str) -> None:
+        log.error(
+            "this dispatcher was declared lost (%s): cancelling %d jobs, then registering anew",
+            why,
+            len(self._children),
+            extra={"action": "lost"},
+        )
+        self._around = None
+        self._adopted = False
+        self._tell_children(Abandon())
+        if self._capabilities is not None and self._stopping is None:
+            self._to.lease.tell(Register(self._capabilities))
+
+    # The scheduler.
+
+    def _see_scheduler(self, view: SchedulerView) -> None:
+        self._nodes = view.nodes
+        capabilities = capabilities_of(view.nodes)
+        if self._capabilities is None:
+            self._to.lease.tell(Register(capabilities))
+        elif capabilities != self._capabilities:
+            self._to.lease.tell(Offer(capabilities))
+        self._capabilities = capabilities
+        if self._adopted:
+            self._see_strangers(view.strangers)
+        self._claim()
+
+    def _see_strangers(self, jobs: tuple[Job, ...]) -> None:
+        """Jobs of this cluster that nobody here asked for: their containers' records say what to do."""
+        now = self._clock.elapsed()
+        self._strangers_asked = {
+            job.name: self._strangers_asked[job.name]
+            for job in jobs
+            if job.name in self._strangers_asked
+        }
+        asked = []
+        for job in jobs:
+            last = self._strangers_asked.get(job.name)
+            if last is None or now - last >= STRANGER_PATIENCE_SECONDS:
+                self._strangers_asked[job.name] = now
+                asked.append(job.name)
+        if asked:
+            self._to.reader.tell(Read(tuple(asked), self.actor_ref))
+
+    # Containers coming in.
+
+    def _take_claimed(self, me: Identity, containers: tuple[Container, ...]) -> None:
+        if not self._is_me(me):
+            return
+        self._claiming = False
+        for container in containers:
+            self._start_child(container, fresh=True)
+        if containers:
+            log.info(
+                "claimed %d containers",
+                len(containers),
+                extra={"action": "claimed", "containers": len(containers)},
+            )
+        self._claim()
+
+    def _compare(self, held: tuple[Container, ...]) -> None:
+        """The whole list of what we hold: adopt what has no actor, refresh what has one."""
+        uuids = {container.uuid for container in held}
+        for container in held:
+            if container.uuid not in self._children:
+                self._start_child(container, fresh=False)
+        self._pass_on(held)
+        silent = tuple(uuid for uuid in self._children if uuid not in uuids)
+        if silent:
+            self._to.reader.tell(Read(silent, self.actor_ref))
+        if not self._adopted:
+            log.info(
+                "adopted %d containers", len(held), extra={"action": "adopted", "held": len(held)}
+            )
+        self._adopted = True
+        self._claim()
+
+    def _see_records(self, containers: tuple[Container, ...]) -> None:
+        """Records asked for because of a stranger, a crashed actor, or a silent one."""
+        for container in containers:
+            uuid = container.uuid
+            if uuid in self._children:
+                self._children[uuid].actor.tell(ContainerIs(container))
+            elif container.state.is_final:
+                # Nobody's job any more; a container that is unknown (404) or held by another proves
+                # nothing, and its job is left alone.
+                self._to.scheduler.tell(Dismiss(uuid))
+                self._to.scheduler.tell(Forget(uuid))
+            elif self._around is not None and container.dispatcher == self._around.me.dispatcher:
+                self._start_child(container, fresh=False)
+
+    def _start_child(self, container: Container, *, fresh: bool) -> None:
+        if self._around is None or container.uuid in self._children:
+            return
+        actor = ContainerActor.start_under(
+            self.actor_ref, container.uuid, self._around, container, fresh=fresh
+        )
+        self._children[container.uuid] = _Child(actor, container, waits=True)
+        self._waiting_children += 1
+        self._unclaimed -= {container.uuid}
+
+    def _claim(self) -> None:
+        """Ask for more work when there is room for it and no question is under way."""
+        if self._claiming or not self._adopted or self._around is None or self._stopping:
+            return
+        limit = self._room()
+        if limit > 0:
+            self._claiming = True
+            self._to.claims.tell(Claim(self._around.me, limit))
+
+    def _room(self) -> int:
+        return claim_limit(self._settings.max_claimed, self._nodes, self._load())
+
+    def _load(self) -> Load:
+        return Load(live=len(self._children), waiting=self._waiting_children)
+
+    # Containers under way.
+
+    def _pass_on(self, containers: tuple[Container, ...]) -> None:
+        for container in containers:
+            child = self._children.get(container.uuid)
+            if child is not None:
+                child.container = container
+                child.actor.tell(ContainerIs(container))
+
+    def _note_standing(self, standing: Standing) -> None:
+        child = self._children.get(standing.uuid)
+        if child is None:
+            return
+        self._waiting_children += int(standing.job_waits) - int(child.waits)
+        child.waits, child.node = standing.job_waits, standing.node
+        self._reasons.note(standing.uuid, standing.reason)
+        self._claim()
+
+    def _let_go(self, done: Done) -> None:
+        child = self._children.pop(done.uuid, None)
+        if child is None:
+            return
+        self._waiting_children -= int(child.waits)
+        self._crashes.pop(done.uuid, None)
+        self._reasons.drop(done.uuid)
+        self._claim()
+
+    def _see_failure(self, failure: ChildFailed) -> None:
+        """A container actor crashed: start another from the record, a little later each time."""
+        uuid = str(failure.key)
+        child = self._children.pop(uuid, None)
+        if child is None:
+            return
+        self._waiting_children -= int(child.waits)
+        crashes = self._crashes[uuid] = self._crashes.get(uuid, 0) + 1
+        pause = min(2.0 ** (crashes - 1), LONGEST_RESTART_PAUSE_SECONDS)
+        log.error(
+            "the actor of %s crashed (%s); started again in %.0f s",
+            uuid,
+            failure.error,
+            pause,
+            extra={"action": "restart_container_actor", "container": uuid},
+        )
+        self._tick(Restart(uuid), pause)
+
+    def _tell_children(self, message: Any) -> None:
+        for child in self._children.values():
+            child.actor.tell(message)
+
+    # The periodic work.
+
+    def _turn(self) -> None:
+        self._tick(Turn(), self._settings.turn_seconds)
+        if self._around is None or not self._adopted:
+            return
+        if self._clock.elapsed() >= self._lease_until:
+            log.warning(
+                "the lease has run out: nothing is submitted or cancelled until the API answers",
+                extra={"action": "lease_over"},
+            )
+            return
+        self._to.reader.tell(ListWaiting(EXPLAINED, self.actor_ref))
+
+    def _explain(self, containers: tuple[Container, ...]) -> None:
+        """Say why queued containers are not claimed, and write every reason that changed."""
+        if self._around is None or self._capabilities is None:
+            return
+        now, room, load = self._clock.wall(), self._room(), self._load()
+        # What has left the queue is another's to explain; the API removes our words when it starts.
+        queued = frozenset(c.uuid for c in containers if c.uuid not in self._children)
+        for uuid in self._unclaimed - queued:
+            self._reasons.drop(uuid)
+        self._unclaimed = queued
+        for container in containers:
+            if container.uuid in queued:
+                reason = explain_unclaimed(container, self._capabilities, room, load, now)
+                self._reasons.note(container.uuid, reason)
+        annotations = tuple(self._reasons.due())
+        if annotations:
+            self._to.writer.tell(Annotate(self._around.me, annotations))
+
+    def _relist(self) -> None:
+        self._tick(Relist(), self._settings.relist_seconds)
+        self._tell_children(Again())
+        if self._around is not None and self._adopted:
+            self._to.reader.tell(ListHeld(self._around.me, self.actor_ref))
+
+    def _tick(self, message: Any, seconds: float) -> None:
+        key = (self.actor_ref.actor_urn, message)
+        self._to.timer.tell(CancelTimer(key))
+        self._to.timer.tell(Schedule(self._clock.elapsed() + seconds, self.actor_ref, message, key))
+
+    def _status(self) -> Status:
+        now = self._clock.wall()
+        lines = []
+        for uuid, child in self._children.items():
+            reason = self._reasons.get(uuid)
+            words = "" if reason is None else describe_wait(reason, now)
+            lines.append((uuid, child.container.state, child.node, words))
+        return Status(
+            me=None if self._around is None else self._around.me,
+            lease_seconds=self._lease_until - self._clock.elapsed(),
+            nodes=self._nodes,
+            containers=tuple(lines),
+        )

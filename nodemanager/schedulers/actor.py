@@ -1,0 +1,257 @@
+"""The one actor that talks to a batch scheduler: batching, polling, throttling, patience.
+
+Everything asked of it goes into a `JobBook`; a *turn* then makes at most one call of each kind to the
+module, however many jobs are concerned. A turn follows at once when something was asked, and every
+`poll_seconds` otherwise; a scheduler that does not answer is asked again more and more slowly, and nothing
+is concluded from its silence. Calls block, so the actor has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from nodemanager.actors.actor import Actor
+from nodemanager.actors.timer import CancelTimer, Schedule
+from nodemanager.clock import Clock
+from nodemanager.errors import SchedulerError
+from nodemanager.model import Node
+from nodemanager.schedulers.base import Scheduler
+from nodemanager.schedulers.jobs import JobBook, JobReport, PollResult
+from nodemanager.schedulers.messages import (
+    ActUntil,
+    Cancel,
+    Dismiss,
+    Forget,
+    Prioritise,
+    Ref,
+    SchedulerSilent,
+    SchedulerView,
+    Seek,
+    Submit,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often and how much: the common options of `[Scheduler]`."""
+
+    poll_seconds: float = 5.0
+    max_poll_seconds: float = 60.0
+    """Between two tries while the scheduler does not answer."""
+    commands_per_second: float = 5.0
+    """Commands of a module that runs commands; short bursts may be twice as fast."""
+    submit_batch: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """To itself: do what has to be done now. `poll` asks for a poll even if none is due."""
+
+    poll: bool = False
+
+
+class SchedulerActor(Actor):
+    """See the module's docstring. `subscriber` gets a `SchedulerView` after each poll."""
+
+    kind = "io"
+
+    def __init__(
+        self, scheduler: Scheduler, pace: Pace, subscriber: Ref, timer: Ref, clock: Clock
+    ) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+        self._pace = pace
+        self._subscriber = subscriber
+        self._timer = timer
+        self._clock = clock
+        self._book: JobBook[Ref] = JobBook()
+        self._act_until = float("-inf")
+        self._priorities: dict[str, int] = {}
+        self._forgotten: dict[str, None] = {}
+        self._turn_told = False
+        self._poll_wanted = True
+        self._next_poll = 0.0
+        self._silent_since: float | None = None
+        self._pause = pace.poll_seconds
+        self._budget = Budget(pace.commands_per_second, clock.elapsed())
+
+    def on_start(self) -> None:
+        """Poll at once, and whenever the module says that something changed."""
+        ref = self.actor_ref
+        self._scheduler.listen(lambda: _wake(ref))
+        self._tell_turn()
+
+    def on_stop(self) -> None:
+        """Let go of the module; jobs stay."""
+        self._scheduler.close()
+
+    def on_receive(self, message: Any) -> None:
+        """Note what is asked; the turn that follows does it together with all else."""
+        now = self._clock.elapsed()
+        match message:
+            case _Turn(poll):
+                self._poll_wanted = self._poll_wanted or poll
+                self._turn(now)
+                return
+            case Submit(spec, owner, earlier):
+                self._report(self._book.want(spec, owner, earlier, now))
+            case Seek(name, owner):
+                self._report(self._book.seek(name, owner, now))
+            case Cancel(name):
+                self._report(self._book.cancel(name))
+            case Prioritise(name, priority):
+                if self._book.reprioritise(name, priority):
+                    self._priorities[name] = priority
+            case Forget(name):
+                self._book.forget((name,))
+                self._priorities.pop(name, None)
+                self._forgotten[name] = None
+            case Dismiss(name):
+                self._book.cancel_stranger(name)
+            case ActUntil(lease_until):
+                self._act_until = lease_until
+            case _:
+                super().on_receive(message)
+        self._tell_turn()
+
+    # A turn.
+
+    def _tell_turn(self) -> None:
+        """One turn for everything that is in the inbox now: it comes after all of it."""
+        if not self._turn_told:
+            self._turn_told = True
+            self.actor_ref.tell(_Turn())
+
+    def _turn(self, now: float) -> None:
+        self._turn_told = False
+        wait = self._budget.wait(now)
+        if wait > 0 and not self._scheduler.in_process:
+            self._later(now + wait)
+            return
+        try:
+            if now < self._act_until:
+                self._act(now)
+            unsettled = self._book.waits_for_poll()
+            if unsettled or self._poll_wanted or now >= self._next_poll:
+                self._poll(now)
+            if unsettled and now < self._act_until:
+                self._act(now)
+        except SchedulerError as error:
+            self._is_silent(str(error))
+        else:
+            self._later(self._next_poll)
+
+    def _act(self, now: float) -> None:
+        """Everything that changes something, one call of each kind."""
+        cancels = self._book.to_cancel(now)
+        if cancels:
+            self._spend()
+            self._scheduler.cancel(cancels)
+            self._poll_wanted = True
+        if self._forgotten:
+            names, self._forgotten = list(self._forgotten), {}
+            self._scheduler.forget(names)
+        if self._priorities:
+            priorities, self._priorities = self._priorities, {}
+            self._spend()
+            self._scheduler.prioritise(priorities)
+        while specs := self._book.to_submit(self._pace.submit_batch):
+            self._spend()
+            try:
+                answers = self._scheduler.submit(specs)
+            except SchedulerError as error:
+                self._report(self._book.submission_failed(specs, str(error), self._clock.elapsed()))
+                raise
+            log.info(
+                "submitted %d jobs", len(answers), extra={"action": "submit", "jobs": len(answers)}
+            )
+            self._report(self._book.submitted(answers, self._clock.elapsed()))
+            if any(answer.busy for answer in answers):
+                break
+
+    def _poll(self, now: float) -> None:
+        self._spend()
+        self._poll_wanted = False
+        result: PollResult[Ref] = self._book.polled(self._scheduler.poll(), now)
+        self._report(result.reports)
+        if result.missing:
+            self._spend()
+            ends = self._scheduler.look_up(result.missing)
+            self._report(self._book.looked_up(result.missing, ends))
+        nodes = self._nodes()
+        self._is_heard()
+        self._next_poll = self._clock.elapsed() + self._pace.poll_seconds
+        self._subscriber.tell(SchedulerView(nodes, tuple(result.strangers), now))
+
+    def _nodes(self) -> tuple[Node, ...]:
+        self._spend()
+        return tuple(self._scheduler.nodes())
+
+    # Patience.
+
+    def _is_heard(self) -> None:
+        if self._silent_since is not None:
+            log.warning("the scheduler answers again", extra={"action": "scheduler_back"})
+        self._silent_since = None
+        self._pause = self._pace.poll_seconds
+
+    def _is_silent(self, error: str) -> None:
+        now = self._clock.elapsed()
+        if self._silent_since is None:
+            self._silent_since = now
+        log.warning(
+            "the scheduler does not answer: %s; asked again in %.0f s",
+            error,
+            self._pause,
+            extra={"action": "scheduler_silent"},
+        )
+        self._subscriber.tell(SchedulerSilent(error, self._silent_since))
+        self._next_poll = now + self._pause
+        self._later(self._next_poll)
+        self._pause = min(self._pause * 2, self._pace.max_poll_seconds)
+
+    def _later(self, at: float) -> None:
+        self._timer.tell(CancelTimer(self.actor_ref.actor_urn))
+        self._timer.tell(Schedule(at, self.actor_ref, _Turn(), self.actor_ref.actor_urn))
+
+    def _spend(self) -> None:
+        self._budget.spend(self._clock.elapsed())
+
+    def _report(self, reports: Iterable[tuple[Ref, JobReport]]) -> None:
+        for owner, report in reports:
+            if owner.is_alive():
+                owner.tell(report)
+
+
+class Budget:
+    """A token bucket: `rate` commands a second, twice that many in a burst."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._room = 2 * rate
+        self._at = now
+
+    def spend(self, now: float) -> None:
+        """One command is run; the budget may go below nothing, and is waited for then."""
+        self._refill(now)
+        self._room -= 1
+
+    def wait(self, now: float) -> float:
+        """Seconds until another command may be run."""
+        self._refill(now)
+        return max(0.0, (1 - self._room) / self._rate) if self._room < 1 else 0.0
+
+    def _refill(self, now: float) -> None:
+        self._room = min(2 * self._rate, self._room + (now - self._at) * self._rate)
+        self._at = now
+
+
+def _wake(ref: Ref) -> None:
+    """The module has news; it may call from any thread, also while the actor stops."""
+    if ref.is_alive():
+        ref.tell(_Turn(poll=True))

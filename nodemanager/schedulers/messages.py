@@ -1,0 +1,84 @@
+"""The messages to and from the scheduler actor; `JobReport` is in `nodemanager.schedulers.jobs`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pykka
+
+from nodemanager.model import Node
+from nodemanager.schedulers.base import Job, JobSpec
+
+Ref: TypeAlias = pykka.ActorRef[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Submit a job once no job named in `earlier` is left; reports go to `owner`."""
+
+    spec: JobSpec
+    owner: Ref
+    earlier: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seek:
+    """Does the job exist, and how is it? Reports go to `owner` from now on."""
+
+    name: str
+    owner: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The job has to end."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prioritise:
+    """The job's priority has changed."""
+
+    name: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The container's end is recorded; nothing about its job is needed any more."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActUntil:
+    """The lease: nothing is submitted or cancelled after `lease_until` (elapsed seconds)."""
+
+    lease_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Cancel and forget a job of this cluster whose container is final and not ours."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerView:
+    """To the subscriber, after each poll: the nodes, and jobs of this cluster nobody asked for."""
+
+    nodes: tuple[Node, ...]
+    strangers: tuple[Job, ...]
+    polled_at: float
+    """Elapsed seconds; older views prove nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSilent:
+    """To the subscriber: the scheduler did not answer."""
+
+    error: str
+    since: float
