@@ -7,6 +7,7 @@ message is an error, a failure is counted, logged and told to the parent.
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import threading
 from collections.abc import Hashable, Mapping
@@ -47,6 +48,11 @@ class PooledActor(pykka.Actor):
     kind: ClassVar[Literal["workers", "io"]] = "workers"
 
     actor_inbox: Mailbox
+
+    @property
+    def answers_within(self) -> float:
+        """Seconds that one message may legally take, where that is more than the watchdog's patience."""
+        return 0.0
 
     @staticmethod
     def _create_actor_inbox() -> Mailbox:
@@ -89,14 +95,9 @@ class Actor(PooledActor):
         actor._start_actor_loop()
         return actor.actor_ref
 
-    @property
-    def answers_within(self) -> float:
-        """Seconds that one message may legally take, where that is more than the watchdog's patience."""
-        return 0.0
-
     def on_receive(self, message: Any) -> Any:
         """Refuse `message`: no handler took it."""
-        raise UnknownMessage(f"{self} has no handler for {type(message).__qualname__}: {message!r}")
+        raise UnknownMessage(f"{self} has no handler for {type(message).__qualname__}")
 
     def _handle_receive(self, message: Any) -> Any:
         try:
@@ -149,3 +150,9 @@ def failure_counts() -> Mapping[str, int]:
 def _count(name: str) -> None:
     with _failures_lock:
         _failures[name] += 1
+
+
+def tell_if_alive(ref: pykka.ActorRef[Any], message: Any) -> None:
+    """Tell `message`, or nothing if the actor is gone: for answers that nobody may be left to hear."""
+    with contextlib.suppress(pykka.ActorDeadError):
+        ref.tell(message)

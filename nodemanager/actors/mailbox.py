@@ -211,6 +211,12 @@ class Mailbox:
             with contextlib.suppress(IndexError):
                 _refuse(self._messages.popleft())
 
+    @property
+    def answers_within(self) -> float:
+        """What its actor says; see `PooledActor.answers_within`."""
+        actor = self._actor
+        return 0.0 if actor is None else actor.answers_within
+
     def _end_turn(self) -> None:
         with self._lock:
             if not self._messages:

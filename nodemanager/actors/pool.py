@@ -159,7 +159,10 @@ class ActorPool(Pool):
             inbox = ref.actor_inbox
             doing = inbox.current if isinstance(inbox, Mailbox) else None
             log.warning(
-                "%s did not stop in time; it is handling %r", ref, doing, extra={"action": "left"}
+                "%s did not stop in time; it is handling %s",
+                ref,
+                "nothing" if doing is None else type(doing.message).__qualname__,
+                extra={"action": "left"},
             )
         return not left and not any(thread.is_alive() for thread in threads)
 
