@@ -1,0 +1,200 @@
+"""Lists: the parameters every `list` method takes, and the page of records they select.
+
+Parameters, defaults and error texts are those of stock Arvados (lib/load_param.rb).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, func, select, true
+
+from nodemanager.server.errors import invalid
+from nodemanager.server.filters import Filters
+from nodemanager.server.resources import RESOURCES, Resource, render
+from nodemanager.server.schema import IS_WAITING
+
+DEFAULT_LIMIT = 100
+MOST_ITEMS = 1000
+"""Items in one answer, whatever the limit asked for."""
+
+_DEFAULT_ORDER = ("modified_at desc", "uuid desc")
+_LARGEST = 2**62
+_WAITING_FILTERS = (["state", "=", "Queued"], ["priority", ">", 0])
+# Parts of a rendered record that are no columns of their own, and what they are made from.
+_MADE_FROM: Mapping[str, tuple[str, ...]] = {
+    "kind": (),
+    "href": ("uuid",),
+    "etag": ("modified_at",),
+}
+
+
+def list_records(
+    conn: Connection,
+    resource: Resource,
+    params: Mapping[str, Any],
+    restrict: ColumnElement[bool] | None = None,
+) -> dict[str, Any]:
+    """One page of `resource`, as the answer of its `list` method.
+
+    `params` are the stock list parameters, as JSON values or as texts of a query string; `restrict` is
+    what the caller may see (None: everything). Raises `ServerError` 422.
+    """
+    limit = min(_count_of("limit", params.get("limit"), DEFAULT_LIMIT), MOST_ITEMS)
+    offset = _count_of("offset", params.get("offset"), 0)
+    wants_count = _wants_count(params.get("count"))
+    distinct = _flag("distinct", params.get("distinct"))
+    selected = _selected(resource, params.get("select"))
+    condition = _condition(conn, resource, params, restrict)
+
+    query = _columns(resource, selected).where(condition)
+    if distinct:
+        query = query.distinct()
+    items: list[dict[str, Any]] = []
+    if limit:
+        page = query.order_by(
+            *_order(resource, params.get("order"), selected if distinct else None)
+        )
+        rows = conn.execute(page.limit(limit).offset(offset)).mappings()
+        items = [render(resource, row, selected) for row in rows]
+    reply: dict[str, Any] = {
+        "kind": f"{resource.kind}List",
+        "etag": "",
+        "self_link": "",
+        "offset": offset,
+        "limit": limit,
+        "items": items,
+    }
+    if wants_count:
+        counted = query.subquery() if distinct else None
+        reply["items_available"] = conn.execute(
+            select(func.count()).select_from(resource.table).where(condition)
+            if counted is None
+            else select(func.count()).select_from(counted)
+        ).scalar_one()
+    return reply
+
+
+def _condition(
+    conn: Connection,
+    resource: Resource,
+    params: Mapping[str, Any],
+    restrict: ColumnElement[bool] | None,
+) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool] | TextClause] = [true() if restrict is None else restrict]
+    translate = Filters(conn, resource)
+    filters = _json("filters", params.get("filters"), list, "an array")
+    if filters is not None:
+        conditions.append(translate.condition(filters))
+        if resource is RESOURCES["containers"] and all(f in filters for f in _WAITING_FILTERS):
+            # Says nothing new, but in the words of the partial index, which can then serve the list.
+            conditions.append(IS_WAITING)
+    where = _json("where", params.get("where"), dict, "an object")
+    if where is not None:
+        conditions.append(translate.where(where))
+    return and_(*conditions)
+
+
+def _columns(resource: Resource, selected: list[str] | None) -> Select[Any]:
+    table = resource.table
+    if selected is None:
+        names = [f.name for f in resource.published]
+    else:
+        names = [n for name in selected for n in _MADE_FROM.get(name, (name,))]
+    columns = [table.c[name] for name in dict.fromkeys(names)]
+    return select(*(columns or [table.c.uuid]))
+
+
+def _order(resource: Resource, given: Any, only: list[str] | None) -> list[ColumnElement[Any]]:
+    """The order asked for, then the default order until it is unique; unknown attributes are ignored.
+
+    `only` (for distinct rows) names the attributes that can be ordered by at all.
+    """
+    terms: dict[str, ColumnElement[Any]] = {}
+    for term in (*_order_terms(given), *_DEFAULT_ORDER):
+        words = term.split()
+        name = words[0].removeprefix(f"{resource.plural}.") if words else ""
+        direction = words[1].lower() if len(words) == 2 else "asc"
+        field = resource.field(name)
+        if (
+            field is None
+            or not field.published
+            or name in terms
+            or len(words) > 2
+            or direction not in ("asc", "desc")
+            or (only is not None and name not in only)
+        ):
+            continue
+        column = resource.table.c[name]
+        ordered: ColumnElement[Any] = column.asc() if direction == "asc" else column.desc()
+        if column.nullable:
+            # As in PostgreSQL: what is not known counts as the largest.
+            ordered = ordered.nulls_last() if direction == "asc" else ordered.nulls_first()
+        terms[name] = ordered
+        if name == "uuid":
+            break
+    return list(terms.values())
+
+
+def _order_terms(given: Any) -> list[str]:
+    if given is None:
+        return []
+    if isinstance(given, str) and not given.lstrip().startswith("["):
+        return given.split(",")
+    terms = _json("order", given, list, "an array")
+    if not all(isinstance(term, str) for term in terms):
+        raise invalid('Could not parse "order" param as an array')
+    return [part for term in terms for part in term.split(",")]
+
+
+def _selected(resource: Resource, given: Any) -> list[str] | None:
+    names = _json("select", given, list, "an array")
+    if names is None:
+        return None
+    for name in names:
+        field = resource.field(name) if isinstance(name, str) else None
+        if (field is None or not field.published) and name not in _MADE_FROM:
+            shown = ascii(name)[:100].strip("'")
+            raise invalid(f"Invalid attribute '{shown}' of {resource.schema} in select parameter")
+    return list(dict.fromkeys(names))
+
+
+def _json(name: str, given: Any, wanted: type[Any], words: str) -> Any:
+    """The JSON value `given` is, or is the text of; None when it is not given."""
+    value = given
+    if isinstance(given, str):
+        if not given:
+            return None
+        try:
+            value = json.loads(given)
+        except (ValueError, RecursionError):
+            value = given
+    if value is not None and not isinstance(value, wanted):
+        raise invalid(f'Could not parse "{name}" param as {words}')
+    return value
+
+
+def _count_of(name: str, given: Any, default: int) -> int:
+    if given is None or given == "":
+        return default
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 20:
+        given = int(given)
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= _LARGEST:
+        raise invalid(f"Invalid value for {name} parameter")
+    return given
+
+
+def _wants_count(given: Any) -> bool:
+    if given not in (None, "", "exact", "none"):
+        raise invalid("count parameter must be 'exact' or 'none'")
+    return bool(given != "none")
+
+
+def _flag(name: str, given: Any) -> bool:
+    if given in (None, "", False, "false", "0", 0):
+        return False
+    if given in (True, "true", "1"):
+        return True
+    raise invalid(f"{name} parameter must be true or false")
