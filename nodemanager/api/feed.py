@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodemanager.actors.actor import Actor
-from nodemanager.actors.timer import CancelTimer, Schedule
+from nodemanager.actors.timer import Schedule
 from nodemanager.api.base import Api, Identity
 from nodemanager.api.messages import Changed, Claim, Claimed, Follow, Following, Ref
 from nodemanager.clock import Clock
@@ -66,10 +66,9 @@ class _HoldingActor(Actor):
     def _later(self, seconds: float) -> None:
         key = self.actor_ref.actor_urn
         at = self._line.clock.elapsed() + seconds
-        self._line.timer.tell(CancelTimer(key))
         self._line.timer.tell(Schedule(at, self.actor_ref, _Next(), key))
 
-    def _failed(self, error: ApiError) -> None:
+    def _complain(self, error: ApiError) -> None:
         log.warning("%s: %s", type(self).__name__, error, extra={"action": "api_call_failed"})
         self._later(RETRY_SECONDS)
 
@@ -105,7 +104,7 @@ class ClaimActor(_HoldingActor):
                 claim.me, self._claim_id, claim.limit, self._line.wait_seconds
             )
         except ApiError as error:
-            self._failed(error)
+            self._complain(error)
             return
         if not containers and self._line.wait_seconds <= 0:
             # Nothing yet; the same question again is the same claim.
@@ -146,7 +145,7 @@ class ChangeActor(_HoldingActor):
                 me, self._cursor, 0.0 if first else self._line.wait_seconds
             )
         except ApiError as error:
-            self._failed(error)
+            self._complain(error)
             return
         self._cursor = changes.cursor
         if first:

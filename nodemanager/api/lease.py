@@ -38,6 +38,7 @@ class LeaseActor(Actor):
 
     def __init__(
         self,
+        *,
         connect: Callable[[], Api],
         name: str,
         scheduler: str,
@@ -106,7 +107,7 @@ class LeaseActor(Actor):
         if self._me is not None and error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             self._lost(str(error))
             return
-        log.error("the API refuses us: %s", error, extra={"action": "api_refused"})
+        log.warning("the API refuses us: %s", error, extra={"action": "api_refused"})
         self._again(self._clock.elapsed() + self._ping_seconds)
 
     def _lost(self, why: str) -> None:
@@ -116,5 +117,4 @@ class LeaseActor(Actor):
 
     def _again(self, at: float) -> None:
         key = self.actor_ref.actor_urn
-        self._timer.tell(CancelTimer(key))
         self._timer.tell(Schedule(at, self.actor_ref, _Ping(), key))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.actors.actor import Actor
+from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.timer import Schedule
 from nodemanager.api.base import Annotation, Api, Identity, UpdateResult
 from nodemanager.api.messages import (
@@ -123,14 +123,14 @@ class ReaderActor(_BatchingActor):
             del self._reads[: len(batch)]
             for read in batch:
                 records = tuple(found[uuid] for uuid in read.uuids if uuid in found)
-                _answer(read.reply_to, Records(tuple(read.uuids), records))
+                tell_if_alive(read.reply_to, Records(tuple(read.uuids), records))
         while self._lists:
             asked = self._lists[0]
             match asked:
                 case ListHeld(me, reply_to):
-                    _answer(reply_to, Held(me, tuple(self._api().held(me))))
+                    tell_if_alive(reply_to, Held(me, tuple(self._api().held(me))))
                 case ListWaiting(limit, reply_to):
-                    _answer(reply_to, Waiting(tuple(self._api().waiting(limit))))
+                    tell_if_alive(reply_to, Waiting(tuple(self._api().waiting(limit))))
             del self._lists[0]
 
 
@@ -173,7 +173,7 @@ class WriterActor(_BatchingActor):
         while self._annotations:
             self._send_annotations()
         for flush in self._flushes:
-            _answer(flush.reply_to, Flushed())
+            tell_if_alive(flush.reply_to, Flushed())
         self._flushes.clear()
 
     def _send_token_wishes(self) -> None:
@@ -182,11 +182,11 @@ class WriterActor(_BatchingActor):
         try:
             tokens = self._api().tokens(me, [wish.uuid for wish in batch])
         except ApiRefused as error:
-            log.error("the API refuses tokens: %s", error, extra={"action": "api_refused"})
+            log.warning("the API refuses tokens: %s", error, extra={"action": "api_refused"})
             tokens = {}
         del self._token_wishes[: len(batch)]
         for wish in batch:
-            _answer(wish.reply_to, Token(wish.uuid, tokens.get(wish.uuid)))
+            tell_if_alive(wish.reply_to, Token(wish.uuid, tokens.get(wish.uuid)))
 
     def _send_writes(self) -> None:
         me = self._writes[0].me
@@ -197,7 +197,7 @@ class WriterActor(_BatchingActor):
             results = [UpdateResult(write.update.uuid, error.status, str(error)) for write in batch]
         del self._writes[: len(batch)]
         for write, result in zip(batch, results, strict=True):
-            _answer(write.reply_to, Written(result))
+            tell_if_alive(write.reply_to, Written(result))
 
     def _send_annotations(self) -> None:
         me = next(iter(self._annotations.values()))[0]
@@ -205,7 +205,7 @@ class WriterActor(_BatchingActor):
         try:
             self._api().annotate(me, [self._annotations[uuid][1] for uuid in uuids])
         except ApiRefused as error:
-            log.error("the API refuses annotations: %s", error, extra={"action": "api_refused"})
+            log.warning("the API refuses annotations: %s", error, extra={"action": "api_refused"})
         for uuid in uuids:
             del self._annotations[uuid]
 
@@ -218,8 +218,3 @@ def _same(me: Identity, asked: list[Any]) -> list[Any]:
             break
         batch.append(item)
     return batch
-
-
-def _answer(reply_to: Ref, message: Any) -> None:
-    if reply_to.is_alive():
-        reply_to.tell(message)

@@ -24,7 +24,6 @@ from nodemanager.dispatch.messages import (
     ContainerIs,
     Done,
     LingerOver,
-    LookAgain,
     Standing,
 )
 from nodemanager.dispatch.steps import JobPhase, Situation, Step, next_step, outcome, wait_reason
@@ -102,9 +101,6 @@ class ContainerActor(Actor):
                 self._change(linger_over=True)
             case Abandon():
                 self._change(abandoned=True)
-            case LookAgain():
-                if self._situation.has_job:
-                    self._change(phase=JobPhase.UNKNOWN)
             case Again():
                 self._asked = None
                 self._change(read_after_end=False)

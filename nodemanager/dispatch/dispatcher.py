@@ -17,8 +17,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.actors.actor import ChildFailed
-from nodemanager.actors.timer import CancelTimer, Schedule
+from nodemanager.actors.actor import Actor, ChildFailed, tell_if_alive
+from nodemanager.actors.timer import Schedule
 from nodemanager.api.base import Identity
 from nodemanager.api.messages import (
     Annotate,
@@ -58,7 +58,6 @@ from nodemanager.dispatch.messages import (
     ContainerIs,
     Done,
     GetStatus,
-    LookAgain,
     Relist,
     Restart,
     Standing,
@@ -143,7 +142,7 @@ class DispatcherActor(Actor):
         self._strangers_asked: dict[str, float] = {}
         self._crashes: dict[str, int] = {}
 
-    def on_receive(self, message: Any) -> None:  # noqa: PLR0915 (a table: one line per message)
+    def on_receive(self, message: Any) -> Status | None:  # noqa: PLR0915 (a table: one line per message)
         """Hand each message to the method that says what it means."""
         match message:
             case Peers():
@@ -186,8 +185,6 @@ class DispatcherActor(Actor):
                 self._turn()
             case Relist():
                 self._relist()
-            case LookAgain():
-                self._tell_children(LookAgain())
             case Stop():
                 self._stopping = message
                 self._to.writer.tell(Flush(self.actor_ref))
@@ -199,6 +196,15 @@ class DispatcherActor(Actor):
             case _:
                 super().on_receive(message)
         return None
+
+    def on_stop(self) -> None:
+        """Its container actors end with it; containers and jobs stay as they are."""
+        for child in self._children.values():
+            child.actor.stop(block=False)
+
+    def on_failure(self, *_: object) -> None:
+        """As when it is stopped: whoever comes next adopts."""
+        self.on_stop()
 
     # The record at the API.
 
@@ -321,7 +327,7 @@ class DispatcherActor(Actor):
         for container in containers:
             uuid = container.uuid
             if uuid in self._children:
-                self._children[uuid].actor.tell(ContainerIs(container))
+                tell_if_alive(self._children[uuid].actor, ContainerIs(container))
             elif container.state.is_final:
                 # Nobody's job any more; a container that is unknown (404) or held by another proves
                 # nothing, and its job is left alone.
@@ -362,7 +368,7 @@ class DispatcherActor(Actor):
             child = self._children.get(container.uuid)
             if child is not None:
                 child.container = container
-                child.actor.tell(ContainerIs(container))
+                tell_if_alive(child.actor, ContainerIs(container))
 
     def _note_standing(self, standing: Standing) -> None:
         child = self._children.get(standing.uuid)
@@ -402,7 +408,7 @@ class DispatcherActor(Actor):
 
     def _tell_children(self, message: Any) -> None:
         for child in self._children.values():
-            child.actor.tell(message)
+            tell_if_alive(child.actor, message)
 
     # The periodic work.
 
@@ -444,7 +450,6 @@ class DispatcherActor(Actor):
 
     def _tick(self, message: Any, seconds: float) -> None:
         key = (self.actor_ref.actor_urn, message)
-        self._to.timer.tell(CancelTimer(key))
         self._to.timer.tell(Schedule(self._clock.elapsed() + seconds, self.actor_ref, message, key))
 
     def _status(self) -> Status:

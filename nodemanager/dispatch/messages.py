@@ -32,11 +32,6 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class LookAgain:
-    """To a container actor: the scheduler actor was restarted and has forgotten every job."""
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """From a container actor, when it changes: why it waits (None: it does not), and where it runs."""
 

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.actors.actor import Actor
-from nodemanager.actors.timer import CancelTimer, Schedule
+from nodemanager.actors.actor import Actor, tell_if_alive
+from nodemanager.actors.poll import PollPace, PollPlan, after_answer, after_error
+from nodemanager.actors.timer import Schedule
 from nodemanager.clock import Clock
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Node
@@ -75,9 +76,9 @@ class SchedulerActor(Actor):
         self._forgotten: dict[str, None] = {}
         self._turn_told = False
         self._poll_wanted = True
-        self._next_poll = 0.0
+        self._poll_pace = PollPace(pace.poll_seconds, pace.max_poll_seconds)
+        self._plan = PollPlan(clock.elapsed(), pace.poll_seconds)
         self._silent_since: float | None = None
-        self._pause = pace.poll_seconds
         self._budget = Budget(pace.commands_per_second, clock.elapsed())
 
     def on_start(self) -> None:
@@ -137,14 +138,14 @@ class SchedulerActor(Actor):
             if now < self._act_until:
                 self._act(now)
             unsettled = self._book.waits_for_poll()
-            if unsettled or self._poll_wanted or now >= self._next_poll:
+            if unsettled or self._poll_wanted or now >= self._plan.due:
                 self._poll(now)
             if unsettled and now < self._act_until:
                 self._act(now)
         except SchedulerError as error:
             self._is_silent(str(error))
         else:
-            self._later(self._next_poll)
+            self._later(self._plan.due)
 
     def _act(self, now: float) -> None:
         """Everything that changes something, one call of each kind."""
@@ -185,7 +186,6 @@ class SchedulerActor(Actor):
             self._report(self._book.looked_up(result.missing, ends))
         nodes = self._nodes()
         self._is_heard()
-        self._next_poll = self._clock.elapsed() + self._pace.poll_seconds
         self._subscriber.tell(SchedulerView(nodes, tuple(result.strangers), now))
 
     def _nodes(self) -> tuple[Node, ...]:
@@ -198,25 +198,23 @@ class SchedulerActor(Actor):
         if self._silent_since is not None:
             log.warning("the scheduler answers again", extra={"action": "scheduler_back"})
         self._silent_since = None
-        self._pause = self._pace.poll_seconds
+        self._plan = after_answer(self._plan, self._poll_pace, self._clock.elapsed())
 
     def _is_silent(self, error: str) -> None:
         now = self._clock.elapsed()
         if self._silent_since is None:
             self._silent_since = now
+        self._plan = after_error(self._plan, self._poll_pace, now)
         log.warning(
             "the scheduler does not answer: %s; asked again in %.0f s",
             error,
-            self._pause,
+            self._plan.due - now,
             extra={"action": "scheduler_silent"},
         )
         self._subscriber.tell(SchedulerSilent(error, self._silent_since))
-        self._next_poll = now + self._pause
-        self._later(self._next_poll)
-        self._pause = min(self._pause * 2, self._pace.max_poll_seconds)
+        self._later(self._plan.due)
 
     def _later(self, at: float) -> None:
-        self._timer.tell(CancelTimer(self.actor_ref.actor_urn))
         self._timer.tell(Schedule(at, self.actor_ref, _Turn(), self.actor_ref.actor_urn))
 
     def _spend(self) -> None:
@@ -224,8 +222,7 @@ class SchedulerActor(Actor):
 
     def _report(self, reports: Iterable[tuple[Ref, JobReport]]) -> None:
         for owner, report in reports:
-            if owner.is_alive():
-                owner.tell(report)
+            tell_if_alive(owner, report)
 
 
 class Budget:
@@ -253,5 +250,4 @@ class Budget:
 
 def _wake(ref: Ref) -> None:
     """The module has news; it may call from any thread, also while the actor stops."""
-    if ref.is_alive():
-        ref.tell(_Turn(poll=True))
+    tell_if_alive(ref, _Turn(poll=True))

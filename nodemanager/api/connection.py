@@ -1,0 +1,74 @@
+"""One connection to an Arvados API, and what its errors mean to us.
+
+The client is arvados-python-client, unmodified. Its own retries are switched off: a call that fails is
+repeated by whoever made it, on a schedule that knows about leases and shutdowns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httplib2
+from arvados.api import api_client
+from googleapiclient.errors import Error as ClientError
+from googleapiclient.errors import HttpError
+
+from nodemanager.errors import ApiRefused, ApiUnavailable
+
+_REFUSALS = frozenset({400, 401, 403, 404, 405, 413, 422})
+
+
+def connect(
+    url: str,
+    token: str,
+    *,
+    ca_file: Path | None = None,
+    insecure: bool = False,
+    timeout: float = 15.0,
+) -> Any:
+    """The client object for the API at `url` (``https://host:port``), for one thread.
+
+    It fetches the discovery document, so it raises `ApiUnavailable` when nobody answers there. `timeout`
+    is seconds per read; calls that are held open need more than they are held.
+    """
+    http = httplib2.Http(
+        ca_certs=None if ca_file is None else str(ca_file),
+        disable_ssl_certificate_validation=insecure,
+        timeout=timeout,
+    )
+    # Not cached on disk: the document is small against the cost of trusting a stale one after an upgrade,
+    # and there are only a handful of threads.
+    discovery = f"{url.rstrip('/')}/discovery/v1/apis/arvados/v1/rest"
+    try:
+        return api_client("v1", discovery, token, http=http, cache=False, num_retries=0)
+    except _FAILURES as error:
+        raise ApiUnavailable(f"{url}: {_words(error)}") from error
+
+
+def call(request: Any) -> Any:
+    """Execute a prepared request and return its JSON.
+
+    Raises `ApiRefused` when the API said no, with its words, and `ApiUnavailable` when it did not say
+    anything usable: the call may or may not have happened.
+    """
+    try:
+        return request.execute(num_retries=0)
+    except HttpError as error:
+        status = int(error.resp.status)
+        if status in _REFUSALS:
+            raise ApiRefused(_words(error), status) from error
+        raise ApiUnavailable(f"{request.uri}: {_words(error)}") from error
+    except _FAILURES as error:
+        raise ApiUnavailable(f"{request.uri}: {_words(error)}") from error
+
+
+_FAILURES = (OSError, httplib2.HttpLib2Error, ClientError, ValueError)
+"""Refused, reset or timed out; broken TLS; an answer that is no JSON."""
+
+
+def _words(error: Exception) -> str:
+    """The server's own messages where there are some; never the request, which may hold a token."""
+    if isinstance(error, HttpError):
+        return str(error._get_reason()).strip() or f"HTTP status {error.resp.status}"  # noqa: SLF001
+    return str(error) or type(error).__name__
