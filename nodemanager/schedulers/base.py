@@ -99,6 +99,8 @@ class SchedulerContext:
     cluster_id: str
     state_dir: Path
     options: Mapping[str, str] = field(default_factory=dict)
+    command_seconds: float = 60.0
+    """`[Scheduler] command_timeout`: a command that takes longer has not answered."""
 
 
 class Scheduler(abc.ABC):

@@ -1,0 +1,125 @@
+"""`--check`: look at everything the configuration names, change nothing, and say what is in effect.
+
+Exit status 0 when all is well, 1 when something it can reach does not work; a file that is invalid in
+itself never gets here (status 2).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nodemanager.api.connection import call, connect
+from nodemanager.config import Config, describe
+from nodemanager.daemon import make_scheduler
+from nodemanager.errors import NodeManagerError
+from nodemanager.schedulers.base import Finding
+
+
+def check(config: Config, console: Console) -> int:
+    """Print the effective configuration and the findings; returns the exit status."""
+    _print_configuration(config, console)
+    problems = 0
+    for finding in findings(config):
+        if finding.problem:
+            problems += 1
+            console.print(
+                f"[red]problem[/]  {escape(finding.subject)}: {escape(finding.problem)}", soft_wrap=True
+            )
+        else:
+            detail = f": {finding.detail}" if finding.detail else ""
+            console.print(
+                f"[green]ok[/]       {escape(finding.subject + detail)}", soft_wrap=True
+            )
+    console.print("no problems" if not problems else f"{problems} problems")
+    return 1 if problems else 0
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    """Everything that can be looked at from here, one line each."""
+    yield from (Finding("configuration", problem="", detail=text) for text in config.warnings)
+    yield _directory("state directory", config.daemon.state_dir)
+    if config.runner.store is not None:
+        yield _directory("store", config.runner.store)
+    yield _directory("scratch", config.runner.scratch)
+    yield from (_input_dir(path) for path in config.runner.input_dirs)
+    yield _program("runner", config.runner.command[0])
+    if config.runner.container_engine != "none":
+        yield _program("container engine", config.runner.container_engine)
+    yield _api(config)
+    yield from _scheduler(config)
+
+
+def _print_configuration(config: Config, console: Console) -> None:
+    table = Table(title=f"effective configuration of {escape(str(config.path))}", box=None)
+    for heading in ("section", "option", "value", "from"):
+        table.add_column(heading, overflow="fold", justify="left")
+    for shown in describe(config):
+        table.add_row(*(escape(text) for text in shown))
+    console.print(table)
+
+
+def _directory(subject: str, path: Path) -> Finding:
+    """Whether `path` can be written, or made: the nearest directory that exists decides."""
+    nearest = path
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        return Finding(subject, problem=f"{nearest} is not a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return Finding(subject, problem=f"{nearest} cannot be written by this user")
+    free = shutil.disk_usage(nearest).free
+    made = "" if nearest == path else ", will be made"
+    return Finding(subject, f"{path}{made} ({free / 2**30:.1f} GiB free)")
+
+
+def _input_dir(path: Path) -> Finding:
+    if not path.is_dir():
+        return Finding("input directory", problem=f"{path} does not exist")
+    return Finding("input directory", str(path))
+
+
+def _program(subject: str, name: str) -> Finding:
+    found = shutil.which(name)
+    if found is None:
+        return Finding(subject, problem=f"{name} is not installed on this machine")
+    return Finding(subject, found)
+
+
+def _api(config: Config) -> Finding:
+    if config.is_embedded:
+        return Finding("API", "embedded: started with the daemon, on this machine only")
+    url = f"https://{config.arvados.host}"
+    try:
+        api = connect(
+            url,
+            config.arvados.token,
+            ca_file=config.arvados.certs_file,
+            insecure=config.arvados.insecure,
+            timeout=config.arvados.timeout,
+        )
+        user = call(api.users().current())
+    except NodeManagerError as error:
+        return Finding("API", problem=str(error))
+    return Finding("API", f"{url} answers, as {user.get('email') or user.get('uuid')}")
+
+
+def _scheduler(config: Config) -> Iterator[Finding]:
+    name = config.dispatch.scheduler
+    try:
+        scheduler = make_scheduler(config)
+    except NodeManagerError as error:
+        yield Finding(f"scheduler {name}", problem=str(error))
+        return
+    try:
+        yield from scheduler.check()
+    except NodeManagerError as error:
+        yield Finding(f"scheduler {name}", problem=str(error))
+    finally:
+        scheduler.close()

@@ -1,0 +1,203 @@
+"""The daemon's parts, put together from the configuration: actors, pool, watchdog.
+
+`Daemon.start` returns at once; the caller's thread has to stay alive, since all of the pool's are daemon
+threads. `Daemon.stop` leaves jobs running, to be adopted by the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pykka
+
+from nodemanager.actors.actor import tell_if_alive
+from nodemanager.actors.pool import ActorPool, use_pool
+from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor
+from nodemanager.actors.timer import TimerActor
+from nodemanager.actors.watchdog import Watchdog
+from nodemanager.api.client import ArvadosApi
+from nodemanager.api.connection import connect
+from nodemanager.clock import Clock, SystemClock
+from nodemanager.config import Config
+from nodemanager.dispatch.dispatcher import DispatchSettings
+from nodemanager.dispatch.group import Plant
+from nodemanager.dispatch.job import JobTemplate
+from nodemanager.dispatch.messages import GetStatus, Status, Stop
+from nodemanager.runner.spec import API_STORE, RunnerSpec
+from nodemanager.schedulers.actor import Pace
+from nodemanager.schedulers.base import Scheduler, SchedulerContext
+from nodemanager.schedulers.registry import find_scheduler
+
+log = logging.getLogger(__name__)
+
+GROUP = "dispatcher"
+HELD_CALL_MARGIN_SECONDS = 15.0
+"""How much longer than a held-open call its connection waits for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the API is, and as whom to speak to it."""
+
+    url: str
+    token: str
+    ca_file: Path | None
+    insecure: bool = False
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r})"
+
+
+class Daemon:
+    """The running dispatcher. One per process and per state directory."""
+
+    def __init__(self, config: Config, endpoint: Endpoint, clock: Clock | None = None) -> None:
+        self._config = config
+        self._endpoint = endpoint
+        self._clock = clock or SystemClock()
+        self._pool = ActorPool()
+        self._watchdog = Watchdog(self._clock, config.daemon.watchdog, last_resort=True)
+        self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
+
+    def start(self) -> None:
+        """Start all actors. What fails later is started again by the supervisor."""
+        use_pool(self._pool)
+        timer = TimerActor.start(self._clock)
+        self._supervisor = SupervisorActor.start(timer, self._clock)
+        plant = _plant(self._config, self._endpoint, self._clock, timer)
+
+        def start_watched(supervisor: pykka.ActorRef[Any], key: Any) -> Any:
+            actors = plant.start(supervisor, key)
+            self._watchdog.watch(*actors)
+            return actors
+
+        self._supervisor.tell(Supervise(GROUP, start_watched))
+        self._watchdog.watch(timer, self._supervisor)
+        self._watchdog.start()
+
+    def status(self, timeout: float = 5.0) -> Status | None:
+        """What the dispatcher has in hand; None while it is being started anew."""
+        dispatcher = self._dispatcher(timeout)
+        if dispatcher is None:
+            return None
+        try:
+            status: Status = dispatcher.ask(GetStatus(), timeout=timeout)
+        except (pykka.ActorDeadError, pykka.Timeout):
+            return None
+        return status
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Claim no more, write what is unwritten, stop all actors; jobs run on.
+
+        True if everything was written in time. What was not is written again by the next start, which
+        finds the jobs and containers as they are.
+        """
+        flushed = threading.Event()
+        dispatcher = self._dispatcher(timeout)
+        if dispatcher is not None:
+            tell_if_alive(dispatcher, Stop(flushed))
+            flushed.wait(timeout)
+        self._watchdog.end()
+        # Calls that are held open at the API would hold up an orderly end; they are left to die with
+        # the process, and what they claim meanwhile is adopted by the next start.
+        self._pool.close(timeout=1.0)
+        return flushed.is_set()
+
+    def _dispatcher(self, timeout: float) -> pykka.ActorRef[Any] | None:
+        if self._supervisor is None:
+            return None
+        try:
+            group = self._supervisor.ask(GetGroup(GROUP), timeout=timeout)
+        except (pykka.ActorDeadError, pykka.Timeout):
+            return None
+        return group[0] if group else None
+
+
+def make_scheduler(config: Config) -> Scheduler:
+    """The scheduler module that `[Dispatch] scheduler` names; raises `ConfigError`."""
+    module = find_scheduler(config.dispatch.scheduler)
+    state_dir = config.daemon.state_dir / "scheduler"
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return module(
+        SchedulerContext(
+            cluster_id=config.arvados.cluster_id,
+            state_dir=state_dir,
+            options=config.scheduler.options,
+            command_seconds=config.scheduler.command_timeout,
+        )
+    )
+
+
+def store_of(config: Config) -> str:
+    """`[Runner] store` as the runner understands it: an absolute directory, or ``api``."""
+    return API_STORE if config.runner.store is None else str(config.runner.store)
+
+
+def _plant(
+    config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorRef[Any]
+) -> Plant:
+    wait = config.dispatch.claim_wait
+
+    def connect_api() -> ArvadosApi:
+        return ArvadosApi(
+            connect(
+                endpoint.url,
+                endpoint.token,
+                ca_file=endpoint.ca_file,
+                insecure=endpoint.insecure,
+                timeout=max(config.arvados.timeout, wait + HELD_CALL_MARGIN_SECONDS),
+            )
+        )
+
+    return Plant(
+        name=config.dispatch.name,
+        connect=connect_api,
+        scheduler=lambda: make_scheduler(config),
+        template=_template(config, endpoint),
+        settings=DispatchSettings(
+            cluster_id=config.arvados.cluster_id,
+            max_claimed=config.dispatch.max_claimed,
+            turn_seconds=config.dispatch.poll_time,
+            relist_seconds=config.dispatch.full_list_interval,
+            tempfail_exits=frozenset(config.runner.tempfail_exits),
+        ),
+        pace=Pace(
+            poll_seconds=config.scheduler.poll_time,
+            max_poll_seconds=config.scheduler.max_poll_time,
+            commands_per_second=config.scheduler.commands_per_second,
+            submit_batch=config.scheduler.submit_batch,
+        ),
+        ping_seconds=config.dispatch.ping_interval,
+        claim_wait_seconds=wait,
+        clock=clock,
+        timer=timer,
+    )
+
+
+def _template(config: Config, endpoint: Endpoint) -> JobTemplate:
+    """What every job is told; container and token are filled in for each."""
+    runner = config.runner
+    return JobTemplate(
+        command=runner.command,
+        spec=RunnerSpec(
+            container_uuid=f"{config.arvados.cluster_id}-dz642-{'0' * 15}",
+            api_url=config.api.advertise_url or endpoint.url,
+            api_token="none",
+            store=store_of(config),
+            scratch=str(runner.scratch),
+            ca_file=None if endpoint.ca_file is None else str(endpoint.ca_file),
+            insecure=endpoint.insecure,
+            keep_scratch=runner.keep_scratch,
+            engine=runner.container_engine,
+            tempfail_exits=runner.tempfail_exits,
+            kill_grace=runner.kill_grace,
+            heartbeat=runner.heartbeat,
+            fenced_after=runner.fenced_after,
+            input_dirs=tuple(str(path) for path in runner.input_dirs),
+            max_log_bytes=runner.max_log_bytes,
+        ),
+    )

@@ -1,0 +1,193 @@
+"""The command `arvados-node-manager`: reads flags and config, starts the daemon, handles signals.
+
+Exit status: 0 when it ended as asked (with --run: all requests Complete); 1 when a request ended otherwise or
+something failed; 2 for wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from nodemanager import __version__, logs
+from nodemanager.api.connection import connect
+from nodemanager.api.embedded import EmbeddedServer
+from nodemanager.api.requests import ArvadosRequests
+from nodemanager.check import check
+from nodemanager.clock import SystemClock
+from nodemanager.config import Config, load
+from nodemanager.daemon import Daemon, Endpoint, store_of
+from nodemanager.errors import ConfigError, NodeManagerError, RequestError
+from nodemanager.runs.session import run_requests
+from nodemanager.runs.view import make_view
+from nodemanager.statedir import StateDir
+
+log = logging.getLogger(__name__)
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    flags = _parse(arguments)
+    try:
+        config = load(flags.config)
+        for warning in config.warnings:
+            print(f"arvados-node-manager: warning: {warning}", file=sys.stderr)
+        if flags.check:
+            return check(config, Console(highlight=False))
+        return _serve(config, flags)
+    except (ConfigError, RequestError) as error:
+        print(f"arvados-node-manager: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except NodeManagerError as error:
+        print(f"arvados-node-manager: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="arvados-node-manager",
+        description="Takes queued containers from an Arvados API and runs them on a batch scheduler. "
+        "Without --run or --check it serves until SIGTERM.",
+    )
+    parser.add_argument("--version", action="version", version=_versions())
+    parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="the config file")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="validate the file and everything it names, print what is in effect, change nothing",
+    )
+    parser.add_argument(
+        "--run",
+        metavar="PATH",
+        type=Path,
+        help="submit the container requests of a YAML file or of all those in a folder, follow them "
+        "until every one is final, and exit",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="with --run: go on with the last run of PATH that did not end, submitting nothing twice",
+    )
+    flags = parser.parse_args(arguments)
+    if flags.resume and flags.run is None:
+        parser.error("--resume goes with --run")
+    if flags.check and flags.run is not None:
+        parser.error("--check and --run exclude each other")
+    return flags
+
+
+def _versions() -> str:
+    parts = ", ".join(
+        f"{name} {version(name)}" for name in ("pykka", "apache-libcloud", "arvados-python-client")
+    )
+    return f"arvados-node-manager {__version__} (Python {platform.python_version()}, {parts})"
+
+
+class _Signals:
+    """The first SIGTERM or SIGINT asks for an orderly end, the second ends the process at once."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.stop.is_set():
+            # Nobody waits any longer: no cleaning up, the next start finds everything as it is.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.stop.set()
+
+
+def _serve(config: Config, flags: argparse.Namespace) -> int:
+    signals = _Signals()
+    state = StateDir(config.daemon.state_dir)
+    state.take()
+    try:
+        logs.set_up(config, _log_file(config, flags))
+        log.info("%s starts", _versions(), extra={"action": "start"})
+        server = EmbeddedServer(config.path, config.daemon.state_dir) if config.is_embedded else None
+        try:
+            return _run(config, flags, server, signals.stop)
+        finally:
+            if server is not None:
+                server.stop()
+    finally:
+        state.release()
+
+
+def _log_file(config: Config, flags: argparse.Namespace) -> Path | None:
+    """Log lines would tear the live table of --run: they go to a file unless the config names one."""
+    if flags.run is not None and config.logging.file is None:
+        return config.daemon.state_dir / "node-manager.log"
+    return None
+
+
+def _run(
+    config: Config,
+    flags: argparse.Namespace,
+    server: EmbeddedServer | None,
+    stop: threading.Event,
+) -> int:
+    endpoint, submitter_token = _endpoint(config, server)
+    daemon = Daemon(config, endpoint)
+    daemon.start()
+    try:
+        if flags.run is None:
+            stop.wait()
+            return 0
+        api = ArvadosRequests(
+            connect(
+                endpoint.url,
+                submitter_token,
+                ca_file=endpoint.ca_file,
+                insecure=endpoint.insecure,
+                timeout=config.arvados.timeout,
+            )
+        )
+        return run_requests(
+            api,
+            flags.run,
+            resume=flags.resume,
+            state_dir=config.daemon.state_dir,
+            store=store_of(config),
+            view=make_view(),
+            clock=SystemClock(),
+            stop=stop,
+        )
+    finally:
+        log.info("stopping; jobs run on", extra={"action": "stop"})
+        if not daemon.stop():
+            log.warning("not everything was written in time", extra={"action": "stop"})
+
+
+def _endpoint(config: Config, server: EmbeddedServer | None) -> tuple[Endpoint, str]:
+    """Where the API is, as the dispatcher and with the token of one who submits."""
+    arvados = config.arvados
+    if server is None:
+        endpoint = Endpoint(
+            url=f"https://{arvados.host}",
+            token=arvados.token,
+            ca_file=arvados.certs_file,
+            insecure=arvados.insecure,
+        )
+        return endpoint, arvados.token
+    started = server.start()
+    endpoint = Endpoint(url=started.url, token=started.dispatcher_token, ca_file=started.ca_file)
+    return endpoint, started.root_token
+
+
+if __name__ == "__main__":
+    sys.exit(main())
