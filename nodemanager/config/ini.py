@@ -1,9 +1,11 @@
 """The text of an INI file -> its entries with line numbers, and everything that is wrong with it.
 
-The rules are configparser's (a test compares the two), with what we need besides: the line of every value,
-and all problems instead of the first. Comments are whole lines that begin with ``#`` or ``;``, or follow a
-value after white space. A line indented deeper than its option continues the value. There is no interpolation
-and no [DEFAULT]. The text of a line that cannot be read is never repeated: it may be half a secret.
+The rules are configparser's (a test compares the two), with what we need besides: the line of every
+value, and all problems instead of the first. Comments are whole lines that begin with ``#`` or ``;``, or
+follow a value after white space. A line indented deeper than its option continues the value, until a
+blank line; comments in between do not end it (as in the configparser of the old node manager). There is
+no interpolation and no [DEFAULT]. The text of a line that cannot be read is never repeated: it may be
+half a secret.
 """
 
 from __future__ import annotations

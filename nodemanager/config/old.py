@@ -10,16 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nodemanager.config.kinds import (
-    Bool,
-    Float,
-    Integer,
-    Kind,
-    ListOf,
-    Pattern,
-    Secret,
-    SecretText,
-)
+from nodemanager.config.composite import ListOf
+from nodemanager.config.kinds import Bool, Float, Integer, Kind, Pattern, Secret, SecretText
 from nodemanager.config.option import free_options, option, optional, required
 
 ARBITER = "not used yet: read by the node-size arbiter"

@@ -11,18 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodemanager.config.composite import Command, ListOf, PathKind
 from nodemanager.config.kinds import (
     Bool,
     Bytes,
     Choice,
-    Command,
     Float,
     Host,
     Integer,
     Kind,
-    ListOf,
     LogLevel,
-    PathKind,
     Pattern,
     Seconds,
     Secret,

@@ -1,0 +1,101 @@
+"""The example file and the reference page are what the options say, and the example works."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nodemanager.config import load, parse
+from nodemanager.config.pages import example, reference
+from nodemanager.config.tree import SECTIONS
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "etc" / "nodemanager.cfg.example"
+
+
+@pytest.mark.parametrize(
+    ("page", "text", "flag"),
+    [
+        (EXAMPLE, example(), "--example"),
+        (ROOT / "docs" / "reference" / "configuration.md", reference(), "--reference"),
+    ],
+)
+def test_the_committed_page_is_up_to_date(page: Path, text: str, flag: str) -> None:
+    advice = f"run: python -m nodemanager.config {flag} > {page.relative_to(ROOT)}"
+    assert page.read_text() == text, advice
+
+
+def test_the_command_prints_the_page() -> None:
+    command = [sys.executable, "-m", "nodemanager.config", "--example"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == example()
+
+
+def test_the_example_loads_as_it_is() -> None:
+    config = load(EXAMPLE, {})
+    assert config.is_embedded
+    assert config.daemon.state_dir == ROOT / "state"
+    assert config.runner.input_dirs == (ROOT / "etc" / "examples",)
+    assert config.warnings == ()
+    given = set(config.origins)
+    assert given == {("Daemon", "state_dir"), ("Runner", "input_dirs")}
+
+
+def test_every_option_is_in_the_example() -> None:
+    lines = example().splitlines()
+    for part in SECTIONS:
+        for made in part.options():
+            assert any(re.match(rf"#?{made.name} =", line) for line in lines), made.name
+
+
+def test_removing_the_hash_of_a_default_changes_nothing() -> None:
+    """Each commented option, by itself, gives the very value it had as a comment."""
+    plain = load(EXAMPLE, {})
+    lines = example().splitlines()
+    tried = 0
+    for index, line in enumerate(lines):
+        if re.match(r"#[A-Za-z_]+ =", line) and "Size" not in _section_of(lines, index):
+            section = _section_of(lines, index).strip("[]")
+            part = next(part for part in SECTIONS if part.name == section)
+            if line.removeprefix("#").split(" =")[0].lower() not in {o.key for o in part.options()}:
+                continue
+            text = "\n".join([*lines[:index], line[1:], *lines[index + 1 :]])
+            config = parse(text, EXAMPLE)
+            assert getattr(config, part.attribute) == getattr(plain, part.attribute)
+            tried += 1
+    assert tried > 60
+
+
+def _section_of(lines: list[str], index: int) -> str:
+    return next(line for line in reversed(lines[:index]) if re.match(r"#?\[", line))
+
+
+def test_the_example_size_loads_when_its_lines_are_uncommented() -> None:
+    lines = example().splitlines()
+    size = lines[lines.index("#[Size m5.xlarge]") :]
+    text = "\n".join(line[1:] for line in size if re.match(r"#[\[a-z]", line))
+    config = parse(text, EXAMPLE)
+    assert config.sizes["m5.xlarge"].cores == 4
+
+
+def test_lines_are_not_too_long_to_read() -> None:
+    assert max(len(line) for line in example().splitlines()) <= 88
+
+
+def test_importing_the_package_is_quick(tmp_path: Path) -> None:
+    """Less than 50 ms of CPU over a bare interpreter, once the bytecode is there."""
+    measure = "import time; t = time.process_time(); import nodemanager.config; print(time.process_time() - t)"
+    environ = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    seconds = []
+    for _ in range(6):
+        done = subprocess.run(
+            [sys.executable, "-c", measure], env=environ, capture_output=True, text=True, check=True
+        )
+        seconds.append(float(done.stdout))
+    assert min(seconds[1:]) < 0.05
