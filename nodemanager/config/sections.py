@@ -97,7 +97,9 @@ class Api:
         _PORT, "0", "The port to listen on; 0 chooses a free one at the first start and keeps it."
     )
     advertise_url: str = option(
-        Pattern(r"(https://[^\s/]+/?)?", "a URL such as https://api.example.org:8443"),
+        Pattern(
+            r"(https://[^\s/]+)?", "a URL such as https://api.example.org:8443, without a path"
+        ),
         "",
         "The URL under which runners on other machines reach the server; empty means the address and"
         " port it listens on.",
