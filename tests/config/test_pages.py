@@ -92,10 +92,12 @@ def test_importing_the_package_is_quick(tmp_path: Path) -> None:
     measure = "import time; t = time.process_time(); import nodemanager.config; print(time.process_time() - t)"
     environ = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    seconds = []
-    for _ in range(6):
-        done = subprocess.run(
-            [sys.executable, "-c", measure], env=environ, capture_output=True, text=True, check=True
-        )
-        seconds.append(float(done.stdout))
-    assert min(seconds[1:]) < 0.05
+
+    def seconds() -> float:
+        command = [sys.executable, "-c", measure]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+    seconds()  # writes the bytecode
+    # A busy machine makes single readings worse, never better.
+    assert any(seconds() < 0.05 for _ in range(20))
