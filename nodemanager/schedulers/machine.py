@@ -1,0 +1,135 @@
+"""What the local scheduler may use of this machine: its options, and what holds when they are not given."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodemanager.config.kinds import Bytes, Integer, Kind, Seconds
+from nodemanager.errors import ConfigError
+from nodemanager.model import Resources
+from nodemanager.schedulers.base import SchedulerContext
+
+RAM_SHARE = 0.9
+"""Of the machine's RAM, when `ram` is not given: the rest is for the daemon and the system."""
+
+OPTIONS: Mapping[str, Kind] = {
+    "cores": Integer(1),
+    "ram": Bytes(1),
+    "scratch": Bytes(0),
+    "ram_allowance": Bytes(0),
+    "kill_grace": Seconds(0),
+    "pass_for": Seconds(0),
+    "spool": Kind(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """The `[Scheduler]` options of the local scheduler."""
+
+    cores: int | None
+    """Default: the cores this process may run on."""
+    ram: int | None
+    """Bytes; default: `RAM_SHARE` of what this process may use."""
+    scratch: int | None
+    """Bytes; default: what is free in the spool's file system when the daemon starts."""
+    ram_allowance: int
+    """Bytes above what a job asked for before it is killed: the runner itself. Default 64 MiB."""
+    kill_grace: float
+    """Seconds between TERM and KILL. Default 10 s."""
+    pass_for: float
+    """For how many seconds smaller jobs may pass the first in line. Default 60 s."""
+    spool: Path
+    """Default: `spool` in the scheduler's state directory. Must be on a local file system."""
+
+    @classmethod
+    def of(cls, context: SchedulerContext) -> LocalOptions:
+        """Read the options; `ConfigError` names the one that is wrong or unknown."""
+        for key in context.options:
+            if key not in OPTIONS:
+                near = difflib.get_close_matches(key, OPTIONS, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ConfigError(
+                    f"[Scheduler] {key}: the local scheduler has no such option{hint} "
+                    f"(it knows {', '.join(OPTIONS)})"
+                )
+        values = {}
+        for key, text in context.options.items():
+            try:
+                values[key] = OPTIONS[key].parse(text)
+            except ValueError as error:
+                raise ConfigError(f"[Scheduler] {key}: {error}") from error
+        return cls(
+            cores=values.get("cores"),
+            ram=values.get("ram"),
+            scratch=values.get("scratch"),
+            ram_allowance=values.get("ram_allowance", 64 << 20),
+            kill_grace=values.get("kill_grace", 10.0),
+            pass_for=values.get("pass_for", 60.0),
+            spool=context.state_dir / values.get("spool", "spool"),
+        )
+
+    def total(self) -> Resources:
+        """What there is to share out, now. The GPUs of the machine are not managed: 0."""
+        return Resources(
+            cores=self.cores or len(os.sched_getaffinity(0)),
+            ram_bytes=self.ram or int(RAM_SHARE * usable_ram()),
+            scratch_bytes=_free_disk(self.spool) if self.scratch is None else self.scratch,
+        )
+
+
+def node_name() -> str:
+    """The name of the one node."""
+    return socket.gethostname()
+
+
+def usable_ram() -> int:
+    """Bytes of RAM this process may use: the machine's, or less if a control group (v2) says so."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")]
+    root = Path("/sys/fs/cgroup")
+    for group in _control_groups(root):
+        try:
+            text = (group / "memory.max").read_text("ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def _control_groups(root: Path) -> list[Path]:
+    """The control group of this process and those around it."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text("utf-8").splitlines()
+    except OSError:
+        return []
+    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    inner = root / path.lstrip("/")
+    return [group for group in (inner, *inner.parents) if group.is_relative_to(root)]
+
+
+def _free_disk(path: Path) -> int:
+    """Bytes free in the file system that holds `path`, which need not exist yet."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def job_environment() -> dict[str, str]:
+    """All a job finds in its environment besides the mark: nothing of the daemon's that could be secret."""
+    kept = {
+        name: os.environ[name]
+        for name in ("HOME", "TMPDIR", "USER", "LOGNAME")
+        if name in os.environ
+    }
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": os.environ.get("LANG", "C.UTF-8"),
+        **kept,
+    }
