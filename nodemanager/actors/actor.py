@@ -20,9 +20,12 @@ import pykka
 from nodemanager.actors.fatal import end_process, is_fatal
 from nodemanager.actors.mailbox import Mailbox, PooledFuture
 from nodemanager.actors.pool import current_pool
+from nodemanager.actors.registry import speed_up
 from nodemanager.errors import NodeManagerError
 
 log = logging.getLogger(__name__)
+
+speed_up()
 
 
 class UnknownMessage(NodeManagerError):
