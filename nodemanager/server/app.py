@@ -1,0 +1,301 @@
+"""The API over HTTP: one Starlette application around one `Service`.
+
+Routes come from `METHODS`. Service calls block, so they run in threads: one for writes, which the database
+makes one after the other anyway, and a few for reads, so that a long list holds up nobody's claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from nodemanager.clock import Clock
+from nodemanager.server import discovery
+from nodemanager.server.answers import error_response, json_response, request_id_of
+from nodemanager.server.discovery import Discovery
+from nodemanager.server.errors import ServerError, not_found, not_logged_in
+from nodemanager.server.files import Files
+from nodemanager.server.holding import Bell, Bells
+from nodemanager.server.methods import METHODS, Method
+from nodemanager.server.payload import check_path, read_payload
+from nodemanager.server.resources import RESOURCES
+from nodemanager.server.service import Caller, Service
+from nodemanager.server.settings import ServerSettings
+from nodemanager.server.transaction import QUEUE_TOPIC, dispatcher_topic
+
+log = logging.getLogger(__name__)
+
+MAX_WAIT_SECONDS = 60.0
+"""No call is held open longer."""
+
+_LOOK_AGAIN_SECONDS = 5.0
+"""A held call looks again after so long even if nothing was announced: another process may have written."""
+
+_READERS = 4
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_Result = TypeVar("_Result")
+
+
+def create_app(
+    service: Service, settings: ServerSettings, files_directory: Path, clock: Clock
+) -> Api:
+    """The application; `clock` is the one the service's database goes by."""
+    return Api(service, settings, files_directory, clock)
+
+
+class Api:
+    """The ASGI application, and the handle by which the process ends it."""
+
+    def __init__(
+        self, service: Service, settings: ServerSettings, files_directory: Path, clock: Clock
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._clock = clock
+        self._bells = Bells()
+        self._writer = ThreadPoolExecutor(1, "api-write")
+        self._readers = ThreadPoolExecutor(_READERS, "api-read")
+        self._files = Files(service, files_directory, settings.max_file_size)
+        self._discovery = Discovery(settings.cluster_id, settings.max_request_size)
+        self._starlette = Starlette(
+            routes=[
+                Route(discovery.PATH, self._serve_discovery),
+                Route("/_health/ping", self._serve_health),
+                Route("/{path:path}", _Endpoint(self._serve_api)),
+            ],
+            lifespan=self._lifespan,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's event, as ASGI wants it."""
+        await self._starlette(scope, receive, send)
+
+    def release_held_calls(self) -> None:
+        """Answer every held call at once; called in the loop's thread when the server begins to end."""
+        self._bells.close()
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self._bells.attach(asyncio.get_running_loop())
+        unsubscribe = self._service.subscribe(self._bells.announce)
+        sweeper = asyncio.create_task(self._sweep_for_ever())
+        try:
+            yield
+        finally:
+            unsubscribe()
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+            self._writer.shutdown()
+            self._readers.shutdown()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self._run(self._service.sweep, writes=True)
+            except Exception:
+                # The next sweep does what this one could not.
+                log.exception("sweep failed")
+            await asyncio.sleep(self._settings.policy.sweep_interval)
+
+    async def _run(self, work: Callable[[], _Result], *, writes: bool) -> _Result:
+        executor = self._writer if writes else self._readers
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+    async def _serve_discovery(self, request: Request) -> Response:
+        host = request.headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            return error_response(422, ["Host: not a host name"], request_id_of(request))
+        headers = {
+            "Cache-Control": f"max-age={discovery.MAX_AGE_SECONDS}, public",
+            "ETag": f'"{self._discovery.revision}"',
+            "Vary": "Host",
+        }
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        response = json_response(self._discovery.document(f"{request.url.scheme}://{host}/"))
+        response.headers.update(headers)
+        return response
+
+    async def _serve_health(self, request: Request) -> Response:
+        token = self._settings.management_token
+        if not token:
+            return json_response({"errors": ["disabled"]}, 404)
+        given = request.headers.get("authorization", "")
+        if not given:
+            return json_response({"errors": ["authorization required"]}, 401)
+        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            return json_response({"errors": ["authorization error"]}, 403)
+        return json_response({"health": "OK"})
+
+    async def _serve_api(self, request: Request) -> Response:
+        request_id = request_id_of(request)
+        try:
+            response = await self._answer(request)
+        except ServerError as error:
+            response = error_response(error.status, error.messages, request_id)
+        except DBAPIError as error:
+            log.exception("%s %s: database", request.method, request.url.path)
+            words = f"the database did not do its part: {error.orig}"
+            response = error_response(503, [words], request_id)
+        except ClientDisconnect:
+            response = Response(status_code=499)  # nobody reads it
+        except Exception:
+            log.exception("%s %s (%s)", request.method, request.url.path, request_id)
+            response = error_response(500, ["internal error, see the server's log"], request_id)
+        response.headers["X-Request-Id"] = request_id
+        return response
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.scope["path"]
+        if not path.startswith(discovery.BASE_PATH):
+            raise not_found()
+        check_path(path)
+        path = path.removeprefix(discovery.BASE_PATH)
+        parts = path.split("/", 3)
+        if len(parts) >= 3 and parts[0] == "containers" and parts[2] == "files":
+            return await self._answer_files(request, parts)
+        payload = await read_payload(request, self._settings.max_request_size)
+        route = _find_route(payload.http_method(request), path)
+        tokens = payload.tokens(request)
+        if route is None:
+            await self._run(lambda: self._authenticate(tokens), writes=False)
+            raise not_found()
+        method = route.method
+        query, body = payload.arguments(method, RESOURCES[method.resource].singular)
+
+        def call() -> dict[str, Any]:
+            caller = self._authenticate(tokens)
+            return self._service.call(caller, method, route.path, query, body)
+
+        if method.wait:
+            arguments = {**body, **query}
+            return json_response(await self._held(request, method, arguments, call))
+        return json_response(await self._run(call, writes=method.writes))
+
+    async def _answer_files(self, request: Request, parts: list[str]) -> Response:
+        tokens = _header_tokens(request)
+        caller = await self._run(lambda: self._authenticate(tokens), writes=False)
+        return await self._files.answer(request, caller, parts[1], "".join(parts[3:]))
+
+    def _authenticate(self, tokens: list[str]) -> Caller:
+        """The first of the tokens that is somebody's; in a thread."""
+        for token in tokens:
+            try:
+                return self._service.authenticate(token)
+            except ServerError as error:
+                if error.status != 401:
+                    raise
+        raise not_logged_in()
+
+    async def _held(
+        self,
+        request: Request,
+        method: Method,
+        arguments: Mapping[str, Any],
+        call: Callable[[], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Call until there is something to answer or the caller's patience is over.
+
+        Raises `ClientDisconnect` when the client goes away while it waits: claiming for nobody would
+        leave a container to its next call with the same claim_id, which may never come.
+        """
+        is_claim = method.name == "claim"
+        topic = QUEUE_TOPIC if is_claim else dispatcher_topic(str(arguments.get("dispatcher")))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with self._bells.listening(topic) as bell:
+            reply = await self._run(call, writes=method.writes)
+            # An empty cursor asks where the changes begin, which is answered at once.
+            if reply["items"] or not (is_claim or arguments.get("cursor")):
+                return reply
+            give_up_at = began + _patience(arguments.get("wait"))
+            gone = asyncio.create_task(_disconnection(request, bell))
+            try:
+                while not reply["items"] and not self._bells.closing:
+                    left = give_up_at - loop.time()
+                    if left <= 0:
+                        break
+                    await bell.heard(min(left, await self._next_look(is_claim=is_claim)))
+                    if gone.done():
+                        raise ClientDisconnect
+                    reply = await self._run(call, writes=method.writes)
+            finally:
+                gone.cancel()
+        return reply
+
+    async def _next_look(self, *, is_claim: bool) -> float:
+        """Seconds until a held call has a reason of its own to look again."""
+        if not is_claim:
+            return _LOOK_AGAIN_SECONDS
+        due = await self._run(self._service.next_due, writes=False)
+        if due is None:
+            return _LOOK_AGAIN_SECONDS
+        # A little late rather than a little early, which would mean looking in vain.
+        return min(max(due - self._clock.wall(), 0.0) + 0.001, _LOOK_AGAIN_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Found:
+    method: Method
+    path: dict[str, str]
+
+
+_ROUTES: dict[tuple[str, str], Method] = {(m.http, m.path): m for m in METHODS}
+
+
+def _find_route(http: str, path: str) -> _Found | None:
+    """The method for `path` (below the base path). Fixed paths go before those with a UUID."""
+    path = path.removesuffix("/")
+    method = _ROUTES.get((http, path))
+    if method is not None:
+        return _Found(method, {})
+    parts = path.split("/")
+    if len(parts) < 2 or not parts[1]:
+        return None
+    pattern = "/".join([parts[0], "{uuid}", *parts[2:]])
+    method = _ROUTES.get((http, pattern))
+    return None if method is None else _Found(method, {"uuid": parts[1]})
+
+
+class _Endpoint:
+    """A class instance, as Starlette restricts a function to GET; ours takes every method."""
+
+    def __init__(self, answer: Callable[[Request], Any]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response: Response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+
+def _header_tokens(request: Request) -> list[str]:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return [token.strip()] if scheme.lower() in ("bearer", "oauth2") else []
+
+
+def _patience(wait: Any) -> float:
+    """Seconds; the service has checked that it is a number, perhaps as a text."""
+    return 0.0 if wait is None else min(max(float(wait), 0.0), MAX_WAIT_SECONDS)
+
+
+async def _disconnection(request: Request, bell: Bell) -> None:
+    """Ring when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    bell.ring()

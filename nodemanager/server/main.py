@@ -1,0 +1,281 @@
+"""The command ``arvados-dispatch-api``: serve the API, or make and revoke tokens.
+
+With ``--embedded`` it is the child of a daemon: it says on standard output when it is ready, and ends
+when its standard input does, which the daemon holds open for as long as it lives.
+"""
+
+# ruff: noqa: T201 -- a command prints
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+
+from nodemanager.clock import SystemClock
+from nodemanager.config import load
+from nodemanager.errors import ConfigError, NodeManagerError
+from nodemanager.server.app import Api, create_app
+from nodemanager.server.certificate import ensure_certificate
+from nodemanager.server.database import Database
+from nodemanager.server.errors import ServerError
+from nodemanager.server.service import Service
+from nodemanager.server.settings import WILDCARDS, ServerSettings, settings_from
+from nodemanager.server.state import StateDirectory, read_private, write_private
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 5
+# Longer than clients keep a connection for their next call, so that it is they who close it.
+_KEEP_ALIVE_SECONDS = 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 for a refusal, 2 for a usage or config error."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        settings, dispatcher = _settings(options)
+        if options.verb == "token":
+            return _token(settings, options)
+        return _serve(settings, dispatcher if options.embedded else None)
+    except ConfigError as error:
+        print(f"arvados-dispatch-api: {error}", file=sys.stderr)
+        return 2
+    except NodeManagerError as error:
+        print(f"arvados-dispatch-api: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config", type=Path, default=argparse.SUPPRESS, help="the config file of the node manager"
+    )
+    common.add_argument(
+        "--state-dir", type=Path, default=argparse.SUPPRESS, help="instead of [Daemon] state_dir"
+    )
+    parser = argparse.ArgumentParser(
+        prog="arvados-dispatch-api", description="API server for dispatchers.", parents=[common]
+    )
+    parser.set_defaults(verb=None)
+    parser.add_argument(
+        "--embedded", action="store_true", help="as a child process: end when standard input ends"
+    )
+    parser.add_argument(
+        "--dispatcher", default=None, help="with --embedded: name of the daemon's dispatcher"
+    )
+    verbs = parser.add_subparsers(title="instead of serving", metavar="token ...")
+    token = verbs.add_parser("token", help="make and revoke tokens", parents=[common])
+    token.set_defaults(verb="token")
+    actions = token.add_subparsers(required=True, dest="action")
+    create = actions.add_parser("create", help="print a new token", parents=[common])
+    who = create.add_mutually_exclusive_group(required=True)
+    who.add_argument("--dispatcher", dest="token_dispatcher", metavar="NAME")
+    who.add_argument("--user", dest="token_user", metavar="NAME")
+    revoke = actions.add_parser("revoke", help="take a token back", parents=[common])
+    revoke.add_argument("uuid", help="of the token: its middle part")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> tuple[ServerSettings, str]:
+    """The settings, and the name of the daemon's dispatcher."""
+    config_path: Path | None = getattr(options, "config", None)
+    state_dir: Path | None = getattr(options, "state_dir", None)
+    name = options.dispatcher or socket.gethostname()
+    if config_path is None:
+        if state_dir is None:
+            raise ConfigError("--config FILE is missing (or --state-dir DIR, with all defaults)")
+        return ServerSettings(state_dir=state_dir.absolute()), name
+    config = load(config_path)
+    settings = settings_from(config)
+    if state_dir is not None:
+        settings = replace(settings, state_dir=state_dir.absolute())
+    return settings, options.dispatcher or config.dispatch.name
+
+
+def _token(settings: ServerSettings, options: argparse.Namespace) -> int:
+    with _service(settings, StateDirectory(settings.state_dir)) as service:
+        if options.action == "revoke":
+            try:
+                service.revoke_token(options.uuid)
+            except ServerError as error:
+                raise NodeManagerError(f"no token {options.uuid}") from error
+        elif options.token_user is not None:
+            print(service.create_user_token(options.token_user).text)
+        else:
+            print(service.create_dispatcher_token(options.token_dispatcher).text)
+    return 0
+
+
+def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
+    """Serve until told to stop. `embedded_dispatcher` is the daemon's name when we are its child."""
+    state = StateDirectory(settings.state_dir)
+    with state.locked():
+        if not settings.policy.root_token:
+            settings = settings.with_root_token(state.kept_root_token())
+        elif embedded_dispatcher is not None:
+            write_private(state.root_token, f"{settings.policy.root_token}\n")
+        certificate, key = _certificate(settings, state)
+        listening = _listen(settings, state)
+        with listening, _service(settings, state) as service:
+            if embedded_dispatcher is not None:
+                _keep_dispatcher_token(service, state, embedded_dispatcher)
+            app = create_app(service, settings, state.files, SystemClock())
+            config = uvicorn.Config(
+                app,
+                http="httptools",
+                loop="uvloop",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+            ready = {
+                "url": _url(settings, listening.getsockname()[1]),
+                "ca_file": str(certificate),
+                "pid": os.getpid(),
+            }
+            server = _Server(config, app, ready, ends_with_stdin=embedded_dispatcher is not None)
+            server.run(sockets=[listening])
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with our way to begin and to end."""
+
+    def __init__(
+        self, config: uvicorn.Config, app: Api, ready: dict[str, object], *, ends_with_stdin: bool
+    ) -> None:
+        super().__init__(config)
+        self._app = app
+        self._ready = ready
+        self._ends_with_stdin = ends_with_stdin
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
+        """Nothing: uvicorn would raise the signal again at the end and hide that it was orderly."""
+        return nullcontext()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then tell whoever started us."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        await super().startup(sockets)
+        if not self.started:
+            return
+        log.info("serving %s", self._ready["url"])
+        print(json.dumps(self._ready), flush=True)
+        if self._ends_with_stdin:
+            threading.Thread(target=self._watch_stdin, args=(loop,), daemon=True).start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer the held calls first: they would keep their connections open to the last second."""
+        self._app.release_held_calls()
+        await super().shutdown(sockets)
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+    def _watch_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            while os.read(sys.stdin.fileno(), 4096):
+                pass
+        except OSError:
+            log.warning("standard input cannot be read; ending", exc_info=True)
+        try:
+            loop.call_soon_threadsafe(self._end)
+        except RuntimeError:  # it has ended already
+            return
+
+
+@contextmanager
+def _service(settings: ServerSettings, state: StateDirectory) -> Iterator[Service]:
+    url = settings.database or f"sqlite:///{state.database}"
+    database = Database(url, SystemClock())
+    try:
+        if not settings.database:
+            state.database.chmod(0o600)
+        yield Service(database, settings.policy, settings.cluster_id)
+    finally:
+        database.close()
+
+
+def _certificate(settings: ServerSettings, state: StateDirectory) -> tuple[Path, Path]:
+    if settings.certificate is not None and settings.key is not None:
+        return settings.certificate, settings.key
+    hosts = [host for host in (settings.address, settings.advertised_host) if host]
+    ensure_certificate(state.certificate, state.key, hosts, datetime.now(UTC))
+    return state.certificate, state.key
+
+
+def _listen(settings: ServerSettings, state: StateDirectory) -> socket.socket:
+    """A listening socket; a port that was chosen is kept, because runners out there know it."""
+    port = settings.port or state.kept_port()
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            settings.address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise ConfigError(f"[Api] address: {settings.address}: {error.strerror}") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        kept = "" if settings.port else f" (chosen at the first start, kept in {state.port})"
+        raise ConfigError(
+            f"[Api] port: {settings.address}:{port}{kept} cannot be listened on: {error.strerror}; "
+            "stop the process that has it, or choose another"
+        ) from error
+    if not settings.port:
+        write_private(state.port, f"{listening.getsockname()[1]}\n")
+    return listening
+
+
+def _url(settings: ServerSettings, port: int) -> str:
+    """Where this machine reaches us."""
+    host = settings.address
+    if host in WILDCARDS:
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104 (compared with)
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _keep_dispatcher_token(service: Service, state: StateDirectory, name: str) -> None:
+    """Leave a token in its file with which the daemon is the dispatcher `name`."""
+    kept = read_private(state.dispatcher_token)
+    if kept:
+        try:
+            caller = service.authenticate(kept)
+        except ServerError:
+            log.info("the daemon's token is not known to this database; making another")
+        else:
+            if caller.dispatcher_name == name:
+                return
+    write_private(state.dispatcher_token, f"{service.create_dispatcher_token(name).text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
