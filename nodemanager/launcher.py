@@ -43,16 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load(flags.config)
         for warning in config.warnings:
-            print(f"arvados-node-manager: warning: {warning}", file=sys.stderr)
+            _say(f"warning: {warning}")
         if flags.check:
             return check(config, Console(highlight=False))
         return _serve(config, flags)
     except (ConfigError, RequestError) as error:
-        print(f"arvados-node-manager: {error}", file=sys.stderr)
+        _say(str(error))
         return USAGE_ERROR
     except NodeManagerError as error:
-        print(f"arvados-node-manager: {error}", file=sys.stderr)
+        _say(str(error))
         return 1
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"arvados-node-manager: {message}\n")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -62,7 +66,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "Without --run or --check it serves until SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=_versions())
-    parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="the config file")
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, required=True, help="the config file"
+    )
     parser.add_argument(
         "--check",
         action="store_true",
@@ -118,7 +124,9 @@ def _serve(config: Config, flags: argparse.Namespace) -> int:
     try:
         logs.set_up(config, _log_file(config, flags))
         log.info("%s starts", _versions(), extra={"action": "start"})
-        server = EmbeddedServer(config.path, config.daemon.state_dir) if config.is_embedded else None
+        server = (
+            EmbeddedServer(config.path, config.daemon.state_dir) if config.is_embedded else None
+        )
         try:
             return _run(config, flags, server, signals.stop)
         finally:

@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodemanager.dispatch.claiming import (
+    CLAIM_BATCH,
+    Load,
+    capabilities_of,
+    claim_limit,
+    describe_wait,
+    explain_unclaimed,
+)
+from nodemanager.dispatch.reasons import ReasonBook
+from nodemanager.fit import can_run
+from nodemanager.model import (
+    Capabilities,
+    Container,
+    ContainerState,
+    Node,
+    NodeState,
+    Reason,
+    ReasonToken,
+    Resources,
+)
+
+UUID = "zzzzz-dz642-000000000000001"
+QUEUED = Container(UUID, ContainerState.QUEUED, 5, Resources(1, 1), 0.0)
+ROOMY = Capabilities((Resources(8, 8),))
+
+
+def node(total: int, free: int, state: NodeState = NodeState.IDLE) -> Node:
+    return Node("n", state, Resources(total, 1), Resources(free, 1))
+
+
+def test_claims_what_could_start_and_a_little_more() -> None:
+    assert claim_limit(0, [node(4, 4)], Load(live=0, waiting=0)) == 6
+    assert claim_limit(0, [node(4, 0)], Load(live=4, waiting=0)) == 2
+    assert claim_limit(0, [node(4, 0)], Load(live=6, waiting=2)) == 0
+
+
+def test_claims_nothing_for_nodes_that_take_no_work() -> None:
+    for state in (NodeState.DOWN, NodeState.DRAINED, NodeState.DRAINING, NodeState.UNKNOWN):
+        assert claim_limit(0, [node(4, 4, state)], Load(0, 0)) == 0
+
+
+def test_the_configured_limit_counts_what_is_held() -> None:
+    assert claim_limit(10, [], Load(live=7, waiting=7)) == 3
+    assert claim_limit(10, [], Load(live=12, waiting=0)) == 0
+
+
+@given(
+    st.integers(0, 5000),
+    st.lists(
+        st.builds(
+            Node,
+            st.just("n"),
+            st.sampled_from(NodeState),
+            st.builds(Resources, st.integers(0, 99), st.just(1)),
+            st.builds(Resources, st.integers(-9, 99), st.just(1)),
+        )
+    ),
+    st.integers(0, 5000),
+)
+def test_a_limit_is_never_negative_nor_more_than_a_batch(
+    max_claimed: int, nodes: list[Node], live: int
+) -> None:
+    limit = claim_limit(max_claimed, nodes, Load(live, live))
+    assert 0 <= limit <= CLAIM_BATCH
+    if max_claimed:
+        assert live + limit <= max(max_claimed, live)
+
+
+def test_a_drained_node_still_counts_for_what_can_run_at_all() -> None:
+    drained = Node("a", NodeState.DRAINED, Resources(8, 8), Resources(8, 8), ("p",))
+    down = Node("b", NodeState.DOWN, Resources(99, 99), Resources(0, 0))
+    assert capabilities_of([drained, down]) == Capabilities((Resources(8, 8),), ("p",))
+
+
+@given(st.integers(0, 12), st.none() | st.floats(0, 200), st.integers(0, 3))
+def test_who_is_not_explained_can_be_claimed_now(
+    cores: int, run_after: float | None, limit: int
+) -> None:
+    container = replace(QUEUED, resources=Resources(cores, 1), run_after=run_after)
+    reason = explain_unclaimed(container, ROOMY, limit, Load(1, 1), now=100.0)
+    due = run_after is None or run_after <= 100.0
+    assert (reason is None) is (can_run(container, ROOMY) and due and limit > 0)
+
+
+def test_backoff_and_run_after_are_told_apart() -> None:
+    later = replace(QUEUED, run_after=160.0)
+    asked = explain_unclaimed(later, ROOMY, 1, Load(0, 0), now=100.0)
+    failed = replace(later, error="exited with 75, which asks for another try", temp_fails=2)
+    backoff = explain_unclaimed(failed, ROOMY, 1, Load(0, 0), now=100.0)
+    assert asked is not None
+    assert backoff is not None
+    assert asked.token is ReasonToken.RUN_AFTER
+    assert backoff.token is ReasonToken.BACKOFF
+    assert "exited with 75" in backoff.sentence
+    assert "2 times in a row" in backoff.sentence
+    assert describe_wait(backoff, 100.0).endswith("(in 60 s)")
+
+
+def reason(sentence: str, since: float = 0.0) -> Reason:
+    return Reason(ReasonToken.SCHEDULER_WAIT, sentence, since=since)
+
+
+class TestReasonBook:
+    def test_only_what_changed_is_written(self) -> None:
+        book = ReasonBook()
+        book.note(UUID, reason("a"))
+        assert [a.reason for a in book.due()] == [reason("a")]
+        assert book.due() == []
+        book.note(UUID, reason("a", since=9.0))
+        assert book.due() == []
+
+    def test_what_came_and_went_is_never_written(self) -> None:
+        book = ReasonBook()
+        book.note(UUID, reason("a"))
+        book.note(UUID, None)
+        assert book.due() == []
+        assert book.get(UUID) is None
+
+    def test_what_was_written_is_taken_away(self) -> None:
+        book = ReasonBook()
+        book.note(UUID, reason("a"))
+        book.due()
+        book.note(UUID, None)
+        [annotation] = book.due()
+        assert annotation.reason is None
+
+    def test_a_reason_that_goes_on_keeps_its_first_day(self) -> None:
+        book = ReasonBook()
+        book.note(UUID, reason("2 ahead", since=1.0))
+        book.note(UUID, reason("1 ahead", since=7.0))
+        kept = book.get(UUID)
+        assert kept is not None
+        assert (kept.sentence, kept.since) == ("1 ahead", 1.0)
+
+    def test_a_new_record_says_everything_again(self) -> None:
+        book = ReasonBook()
+        book.note(UUID, reason("a"))
+        book.due()
+        book.rewrite()
+        assert len(book.due()) == 1
+
+    def test_dropped_is_forgotten_without_a_word(self) -> None:
+        book = ReasonBook()
+        book.note(UUID, reason("a"))
+        book.drop(UUID)
+        assert book.due() == []

@@ -1,0 +1,132 @@
+"""Every situation has one next step, and no step leads nowhere."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodemanager.dispatch.steps import (
+    JobPhase,
+    Situation,
+    Step,
+    next_step,
+    outcome,
+    wait_reason,
+)
+from nodemanager.model import Container, ContainerState, ReasonToken, Resources
+from nodemanager.outcome import DEFAULT_TEMPFAIL_EXITS, End, EndKind
+
+UUID = "zzzzz-dz642-000000000000001"
+LOCKED = Container(UUID, ContainerState.LOCKED, 5, Resources(1, 1), 0.0)
+
+situations = st.builds(
+    Situation,
+    container=st.builds(
+        Container,
+        uuid=st.just(UUID),
+        state=st.sampled_from([s for s in ContainerState if s is not ContainerState.QUEUED]),
+        priority=st.integers(0, 2),
+        resources=st.just(Resources(1, 1)),
+        created_at=st.just(0.0),
+    ),
+    phase=st.sampled_from(JobPhase),
+    end=st.none() | st.builds(End, st.sampled_from(EndKind)),
+    read_after_end=st.booleans(),
+    has_token=st.booleans(),
+    abandoned=st.booleans(),
+    linger_over=st.booleans(),
+)
+
+
+def step(phase: JobPhase, state: str = "Locked", priority: int = 5, **more: Any) -> Step:
+    container = replace(LOCKED, state=ContainerState(state), priority=priority)
+    return next_step(Situation(container, phase, **more))
+
+
+def test_the_way_of_a_container_that_was_claimed() -> None:
+    assert step(JobPhase.NONE) is Step.GET_TOKEN
+    assert step(JobPhase.NONE, has_token=True) is Step.SUBMIT
+    for phase in (JobPhase.SUBMITTING, JobPhase.WAITING, JobPhase.RUNNING):
+        assert step(phase) is Step.WAIT
+    assert step(JobPhase.RUNNING, "Complete") is Step.WAIT
+    assert step(JobPhase.ENDED, "Complete") is Step.LET_GO
+
+
+def test_a_job_that_ended_without_a_word() -> None:
+    assert step(JobPhase.ENDED, "Running") is Step.READ
+    assert step(JobPhase.ENDED, "Running", read_after_end=True) is Step.WRITE
+
+
+def test_a_running_container_whose_job_is_not_there_is_never_submitted() -> None:
+    assert step(JobPhase.NONE, "Running", has_token=True) is Step.READ
+    assert step(JobPhase.NONE, "Running", read_after_end=True) is Step.WRITE
+
+
+def test_an_adopted_container_is_looked_for_first() -> None:
+    for state in ("Locked", "Running"):
+        assert step(JobPhase.UNKNOWN, state) is Step.LOOK
+
+
+def test_priority_0_cancels() -> None:
+    assert step(JobPhase.RUNNING, priority=0) is Step.CANCEL_JOB
+    assert step(JobPhase.NONE, priority=0) is Step.WRITE
+    cancelled = Situation(replace(LOCKED, priority=0), JobPhase.ENDED, End(EndKind.EXITED, 1))
+    assert outcome(cancelled, DEFAULT_TEMPFAIL_EXITS).state is ContainerState.CANCELLED
+
+
+def test_a_job_that_outlives_its_container_is_cancelled_in_time() -> None:
+    assert step(JobPhase.RUNNING, "TempFail", linger_over=True) is Step.CANCEL_JOB
+    assert step(JobPhase.RUNNING, "Cancelled") is Step.CANCEL_JOB
+
+
+@given(situations)
+def test_nothing_is_submitted_that_may_run_already(situation: Situation) -> None:
+    if next_step(situation) is Step.SUBMIT:
+        assert situation.phase is JobPhase.NONE
+        assert situation.container.state is ContainerState.LOCKED
+        assert situation.container.priority > 0
+        assert not situation.abandoned
+
+
+@given(situations)
+def test_nothing_is_let_go_with_a_job_or_without_an_end(situation: Situation) -> None:
+    if next_step(situation) is Step.LET_GO:
+        assert not situation.has_job
+        assert situation.abandoned or situation.container.state.is_final
+
+
+@given(situations)
+def test_an_abandoned_container_is_never_written(situation: Situation) -> None:
+    abandoned = replace(situation, abandoned=True)
+    allowed = (Step.LOOK, Step.CANCEL_JOB, Step.LET_GO)
+    assert next_step(abandoned) in allowed
+
+
+@given(situations)
+def test_a_final_container_is_never_written(situation: Situation) -> None:
+    if situation.container.state.is_final:
+        assert next_step(situation) not in (Step.WRITE, Step.SUBMIT, Step.GET_TOKEN)
+
+
+@given(situations)
+def test_whatever_is_written_is_final_and_allowed(situation: Situation) -> None:
+    if next_step(situation) is Step.WRITE:
+        state = outcome(situation, DEFAULT_TEMPFAIL_EXITS).state
+        assert state.is_final
+        assert state is not ContainerState.COMPLETE
+
+
+@given(situations)
+def test_whoever_is_claimed_and_does_not_run_has_a_reason(situation: Situation) -> None:
+    reason = wait_reason(situation, "Resources", None, 1.0)
+    assert (reason is None) is (
+        situation.container.state.is_final or situation.container.state is ContainerState.RUNNING
+    )
+
+
+def test_the_schedulers_words_are_in_the_reason() -> None:
+    reason = wait_reason(Situation(LOCKED, JobPhase.WAITING), "Resources", None, 1.0)
+    assert reason is not None
+    assert reason.token is ReasonToken.SCHEDULER_WAIT
+    assert "Resources" in reason.sentence
