@@ -62,7 +62,7 @@ def problems(attributes: Mapping[str, Any], *, committing: bool) -> list[Problem
         elif value is None:
             if not attribute.nullable and attribute.default is None:
                 found.append(Problem(name, "must not be null"))
-        elif broken := list(_plain(name, value, 1)):
+        elif broken := list(plain(name, value)):
             found.extend(broken)
         else:
             found.extend(attribute.check(name, value))
@@ -118,8 +118,8 @@ _DEFINING = (
 # --- what any value must be -----------------------------------------------------------------------
 
 
-def _plain(path: str, value: Any, depth: int) -> Iterator[Problem]:
-    """Values that no database, file or argument list can hold are refused wherever they are."""
+def plain(path: str, value: Any, depth: int = 1) -> Iterator[Problem]:
+    """What no database, file or argument list can hold, wherever it is in a JSON value."""
     if depth > DEEPEST:
         yield Problem(path, f"is nested more than {DEEPEST} levels deep")
     elif isinstance(value, str):
@@ -138,10 +138,10 @@ def _plain(path: str, value: Any, depth: int) -> Iterator[Problem]:
                 yield Problem(path, f"has a key that is not a string: {key!r}")
             else:
                 yield from _plain_text(f"{path} key", key)
-                yield from _plain(f"{path}.{_shown(key)}", item, depth + 1)
+                yield from plain(f"{path}.{_shown(key)}", item, depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _plain(f"{path}.{index}", item, depth + 1)
+            yield from plain(f"{path}.{index}", item, depth + 1)
     else:
         yield Problem(path, f"is not a JSON value: {type(value).__name__}")
 

@@ -14,7 +14,19 @@ from nodemanager.model import UUID_INFIX
 from nodemanager.server import schema
 from nodemanager.server.schema import Field, FieldType
 
-__all__ = ["RESOURCES", "Field", "FieldType", "Resource", "format_micros", "parse_micros", "render"]
+__all__ = [
+    "RESOURCES",
+    "Field",
+    "FieldType",
+    "Resource",
+    "Row",
+    "format_micros",
+    "parse_micros",
+    "render",
+]
+
+Row = Mapping[Any, Any]
+"""Column names to stored values: a row of the database, or what is about to be one."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -80,9 +92,7 @@ RESOURCES: Mapping[str, Resource] = {
 }
 
 
-def render(
-    resource: Resource, row: Mapping[str, Any], select: Collection[str] | None = None
-) -> dict[str, Any]:
+def render(resource: Resource, row: Row, select: Collection[str] | None = None) -> dict[str, Any]:
     """The record as clients see it: stock JSON, hidden fields never.
 
     `row` maps column names to stored values. With `select`, only those of its fields (and `kind`); a

@@ -1,0 +1,87 @@
+"""Who may see which records, and who acts as which dispatcher.
+
+A rule of sight is a set of columns and the values they must have, so that one rule serves both a single
+record and, as a condition of the query, a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, select
+
+from nodemanager.server.errors import forbidden, invalid, not_found
+from nodemanager.server.resources import RESOURCES, Resource, Row
+from nodemanager.server.transaction import Caller, Transaction
+
+_NOBODY: Mapping[str, Any] = {"uuid": ""}
+_DISPATCHERS_SEE = ("containers", "container_requests", "dispatchers", "links", "logs")
+
+
+def sight(caller: Caller, resource: Resource) -> Mapping[str, Any] | None:
+    """The columns and values of the records that `caller` may see; None: all of them."""
+    if caller.kind == "root":
+        return None
+    name = resource.plural
+    if caller.kind == "dispatcher" and name in _DISPATCHERS_SEE:
+        return None
+    if caller.kind == "container":
+        return {"uuid": caller.container_uuid} if name == "containers" else _NOBODY
+    if caller.kind not in ("user", "dispatcher"):
+        return _NOBODY
+    if name == "users":
+        return {"uuid": caller.user_uuid}
+    if name == "dispatchers":
+        # Whoever reads a reason needs to know how fresh it is: the dispatcher's last_turn_at.
+        return None
+    return {"owner_uuid": caller.user_uuid}
+
+
+def restriction(caller: Caller, resource: Resource) -> ColumnElement[bool] | None:
+    """`sight` as a condition of a query."""
+    seen = sight(caller, resource)
+    if seen is None:
+        return None
+    return and_(*(resource.table.c[name] == value for name, value in seen.items()))
+
+
+def find(tx: Transaction, resource: Resource, uuid: str) -> Row:
+    """The record, if the caller may see it; `ServerError` 404 otherwise."""
+    row = lookup(tx, resource, uuid)
+    seen = sight(tx.caller, resource)
+    if row is None or any(row[name] != value for name, value in (seen or {}).items()):
+        raise not_found()
+    return row
+
+
+def lookup(tx: Transaction, resource: Resource, uuid: str) -> Row | None:
+    """The record, whoever asks."""
+    return tx.conn.execute(_by_uuid(resource.plural), {"key": uuid}).mappings().first()
+
+
+@lru_cache
+def _by_uuid(plural: str) -> Select[Any]:
+    table = RESOURCES[plural].table
+    return select(table).where(table.c.uuid == bindparam("key"))
+
+
+def acting_dispatcher(tx: Transaction, uuid: Any, epoch: int | None) -> Row:
+    """The dispatcher's record, when the caller is its present process.
+
+    `ServerError` 403 for another's dispatcher, a lost or retired one, and an older epoch: then another
+    process has taken the record up, and this one must stop.
+    """
+    row = lookup(tx, RESOURCES["dispatchers"], uuid) if isinstance(uuid, str) else None
+    if row is None:
+        raise invalid(f"dispatcher: {uuid!r} not found")
+    if row["token_uuid"] != tx.caller.token_uuid:
+        raise forbidden(f"{uuid} is not the dispatcher of this token")
+    if row["state"] != "alive":
+        raise forbidden(f"dispatcher {uuid} is {row['state']}; cancel its jobs and register anew")
+    if epoch is not None and epoch != row["epoch"]:
+        raise forbidden(
+            f"dispatcher {uuid} is at epoch {row['epoch']}, not {epoch}: another process acts as it"
+        )
+    return row

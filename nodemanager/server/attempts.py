@@ -1,0 +1,301 @@
+"""The life of an attempt in the database: made for a request, changed, ended, followed by the next.
+
+Every change of a container goes through `change` or `end`, so that whoever holds it hears of it, and
+nothing ends without its requests being served in the same transaction.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Update, bindparam, delete, func, insert, select, update
+
+from nodemanager.model import ContainerState, new_uuid
+from nodemanager.server import schema
+from nodemanager.server.resources import RESOURCES, Row
+from nodemanager.server.retry import (
+    REMARKABLE_TEMP_FAILS,
+    Decision,
+    Ended,
+    Successor,
+    Wanting,
+    next_attempt,
+)
+from nodemanager.server.shapes import shape_of
+from nodemanager.server.tokens import delete_container_tokens
+from nodemanager.server.transaction import QUEUE_TOPIC, Transaction, dispatcher_topic
+
+_c = schema.containers.c
+_r = schema.container_requests.c
+
+_WORK = (
+    "command", "cwd", "environment", "output_path", "output_glob", "container_image", "mounts",
+    "runtime_constraints", "scheduling_parameters", "output_storage_classes", "service",
+    "published_ports", "content_address", "secret_mounts", "runtime_token",
+)  # fmt: skip
+"""What a container has from its request, and the next attempt from the one before."""
+
+_REQUESTS_OF = select(schema.container_requests).where(
+    _r.container_uuid == bindparam("container"), _r.state == "Committed"
+)
+_WANTED_BY = select(_r.priority, _r.created_at).where(
+    _r.container_uuid == bindparam("container"), _r.state == "Committed", _r.priority > 0
+)
+_LAST_ATTEMPT = select(func.max(schema.attempts.c.attempt)).where(
+    schema.attempts.c.request_uuid == bindparam("request")
+)
+_NEXT_CHANGE = (
+    update(schema.dispatchers)
+    .where(schema.dispatchers.c.uuid == bindparam("dispatcher"))
+    .values(change_seq=schema.dispatchers.c.change_seq + 1)
+    .returning(schema.dispatchers.c.change_seq)
+)
+_DROP_REASONS = delete(schema.links).where(
+    schema.links.c.head_uuid == bindparam("container"), schema.links.c.link_class == "dispatch"
+)
+
+
+@lru_cache
+def update_of(plural: str, columns: tuple[str, ...]) -> Update:
+    """The statement that sets `columns` of the record ``key``; built once for each set of columns."""
+    table = RESOURCES[plural].table
+    return (
+        update(table)
+        .where(table.c.uuid == bindparam("key"))
+        .values({name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns})
+    )
+
+
+def write(tx: Transaction, plural: str, uuid: str, columns: Mapping[str, Any]) -> None:
+    """Set `columns` of one record, and who did it when."""
+    stamped = {
+        **columns,
+        "modified_at": tx.now,
+        "modified_by_user_uuid": tx.caller.user_uuid,
+    }
+    values = {f"new_{name}": value for name, value in stamped.items()}
+    tx.conn.execute(update_of(plural, tuple(sorted(stamped))), {**values, "key": uuid})
+
+
+def change(
+    tx: Transaction, row: Row, columns: Mapping[str, Any], *, by_dispatcher: bool = False
+) -> dict[str, Any]:
+    """Write `columns` to a container and return it as it is then.
+
+    Unless its own dispatcher writes (`by_dispatcher`), that one finds it among its changes.
+    """
+    new = dict(columns)
+    if row["dispatcher"] is not None and not by_dispatcher:
+        new["change_seq"] = tx.conn.execute(
+            _NEXT_CHANGE, {"dispatcher": row["dispatcher"]}
+        ).scalar_one()
+        tx.topics.add(dispatcher_topic(row["dispatcher"]))
+    write(tx, "containers", row["uuid"], new)
+    return {**row, **new, "modified_at": tx.now}
+
+
+def drop_reasons(tx: Transaction, container_uuid: str) -> None:
+    """It does not wait any more: take the dispatchers' reasons away."""
+    tx.conn.execute(_DROP_REASONS, {"container": container_uuid})
+
+
+def first_attempt(tx: Transaction, request: Row) -> dict[str, Any]:
+    """The container of a request that is being committed; the request's row is the caller's to write."""
+    created = {
+        **{name: request[name] for name in _WORK},
+        "priority": priority_of([(request["priority"], request["created_at"])]),
+        "run_after": request["run_after"],
+        "owner_uuid": request["owner_uuid"],
+        "runtime_user_uuid": request["owner_uuid"],
+        "attempt": 1,
+    }
+    container = _insert(tx, created)
+    _record(tx, request["uuid"], container["uuid"])
+    return container
+
+
+def priority_of(wanted: Sequence[tuple[int, int]]) -> int:
+    """A container's priority from (priority, created_at in microseconds) of those who want it.
+
+    As in Arvados: urgency first, then whoever asked earlier. 0 when nobody wants it.
+    """
+    return max((p * 2**50 - created // 1000 for p, created in wanted if p > 0), default=0)
+
+
+def reprioritise(tx: Transaction, container: Row) -> None:
+    """Carry a change of its requests' priority to the container; one that nobody wants is cancelled.
+
+    A claimed one only gets priority 0: its dispatcher stops the job and reports.
+    """
+    state = ContainerState(container["state"])
+    if state.is_final:
+        return
+    wanted = tx.conn.execute(_WANTED_BY, {"container": container["uuid"]}).all()
+    priority = priority_of([(r.priority, r.created_at) for r in wanted])
+    if priority == 0 and state is ContainerState.QUEUED:
+        end(tx, container, _cancelled("cancelled before it started"))
+    elif priority != container["priority"]:
+        change(tx, container, {"priority": priority})
+        if state is ContainerState.QUEUED:
+            tx.topics.add(QUEUE_TOPIC)
+
+
+def end(
+    tx: Transaction,
+    row: Row,
+    columns: Mapping[str, Any],
+    *,
+    by_dispatcher: bool = False,
+    lost: bool = False,
+) -> dict[str, Any]:
+    """Make a container final, wipe its secrets, and serve its requests. Returns it as it is then.
+
+    `columns` hold the final state and what was reported with it; `lost`: its dispatcher was lost.
+    """
+    final: dict[str, Any] = {
+        **({"runtime_status": {}} if row["state"] == "Locked" else {}),
+        **columns,
+        "finished_at": tx.now,
+        "auth_uuid": None,
+    }
+    ended = change(
+        tx,
+        row,
+        {**final, "secret_mounts": {}, "runtime_token": None},
+        by_dispatcher=by_dispatcher,
+    )
+    delete_container_tokens(tx.conn, row["uuid"])
+    drop_reasons(tx, row["uuid"])
+    # The next attempt is a copy of what was there before the secrets were wiped.
+    _follow_up(tx, {**row, **final}, lost=lost)
+    return ended
+
+
+def _follow_up(tx: Transaction, ended: Row, *, lost: bool) -> None:
+    found = tx.conn.execute(_REQUESTS_OF, {"container": ended["uuid"]}).mappings().all()
+    requests = {row["uuid"]: dict(row) for row in found}
+    cost = (ended["cost"] or 0.0) + (ended["subrequests_cost"] or 0.0)
+    for request in requests.values():
+        request["cumulative_cost"] += cost
+    decision = next_attempt(
+        Ended(
+            state=ContainerState(ended["state"]),
+            temp_fails=ended["temp_fails"],
+            given_back=bool(ended["given_back"]),
+            hold=bool(ended["hold"]),
+            lost=lost,
+            dispatcher=ended["dispatcher"],
+        ),
+        [_wanting(tx, row) for row in requests.values()],
+        tx.policy,
+        secrets.randbelow(2**30) / 2**30,
+    )
+    _apply(tx, ended, decision, requests)
+
+
+def _wanting(tx: Transaction, request: Row) -> Wanting:
+    return Wanting(
+        uuid=request["uuid"],
+        priority=request["priority"],
+        container_count=request["container_count"],
+        container_count_max=request["container_count_max"],
+        expired=request["expires_at"] is not None and request["expires_at"] <= tx.now,
+    )
+
+
+def _apply(
+    tx: Transaction, ended: Row, decision: Decision, requests: Mapping[str, dict[str, Any]]
+) -> None:
+    successor = decision.successor
+    if successor is not None:
+        served = [requests[uuid] for uuid in decision.served]
+        container = _insert(tx, _next_of(tx, ended, successor, served))
+        for request in served:
+            count = request["container_count"] + (1 if successor.counted else 0)
+            _assign(tx, request, container["uuid"], state="Committed", container_count=count)
+        tx.topics.add(QUEUE_TOPIC)
+    if decision.cancelled:
+        columns = _base_of(ended) | _cancelled(f"not tried again: nobody wants it; {_how(ended)}")
+        columns |= {"finished_at": tx.now, "secret_mounts": {}, "runtime_token": None}
+        container = _insert(tx, columns)
+        for uuid in decision.cancelled:
+            _assign(tx, requests[uuid], container["uuid"], state="Final")
+    for uuid in decision.finished:
+        cost = requests[uuid]["cumulative_cost"]
+        write(tx, "container_requests", uuid, {"state": "Final", "cumulative_cost": cost})
+
+
+def _next_of(
+    tx: Transaction, ended: Row, successor: Successor, requests: Sequence[Row]
+) -> dict[str, Any]:
+    status = {"error": _how(ended)}
+    if successor.temp_fails >= REMARKABLE_TEMP_FAILS:
+        status["warning"] = (
+            f"failed {successor.temp_fails} times in a row for reasons of the infrastructure, not of "
+            "the program; ask your administrator"
+        )
+    return {
+        **_base_of(ended),
+        "priority": priority_of([(r["priority"], r["created_at"]) for r in requests]),
+        "temp_fails": successor.temp_fails,
+        "run_after": (
+            None if successor.delay_seconds is None else tx.after(successor.delay_seconds)
+        ),
+        "hold": successor.hold,
+        "avoid_dispatcher": successor.avoid_dispatcher,
+        "avoid_until": tx.after(successor.avoid_seconds) if successor.avoid_dispatcher else None,
+        "runtime_status": status,
+    }
+
+
+def _base_of(ended: Row) -> dict[str, Any]:
+    """A clean copy: what defines the work, whose it is, and its place in the row of attempts."""
+    return {
+        **{name: ended[name] for name in _WORK},
+        "owner_uuid": ended["owner_uuid"],
+        "runtime_user_uuid": ended["runtime_user_uuid"],
+        "runtime_auth_scopes": ended["runtime_auth_scopes"],
+        "attempt": ended["attempt"] + 1,
+        "previous_uuid": ended["uuid"],
+    }
+
+
+def _cancelled(why: str) -> dict[str, Any]:
+    return {"state": "Cancelled", "priority": 0, "runtime_status": {"error": why}}
+
+
+def _how(ended: Row) -> str:
+    """How the attempt before ended, for whoever reads why the next one waits."""
+    error = str((ended["runtime_status"] or {}).get("error") or "no reason was given")
+    return f"attempt {ended['attempt']} ended {ended['state']}: {error}"[:2000]
+
+
+def _insert(tx: Transaction, columns: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {f.name: f.default for f in schema.CONTAINER_FIELDS}
+    row.update(columns)
+    row.update(
+        uuid=new_uuid(tx.cluster_id, "container"),
+        created_at=tx.now,
+        modified_at=tx.now,
+        modified_by_user_uuid=tx.caller.user_uuid,
+    )
+    row["shape_id"] = shape_of(tx, row)
+    tx.conn.execute(insert(schema.containers), row)
+    return row
+
+
+def _assign(tx: Transaction, request: Row, container_uuid: str, **columns: Any) -> None:
+    """The request goes on with this container."""
+    cost = request["cumulative_cost"]
+    new = {"container_uuid": container_uuid, "cumulative_cost": cost, **columns}
+    write(tx, "container_requests", request["uuid"], new)
+    _record(tx, request["uuid"], container_uuid)
+
+
+def _record(tx: Transaction, request_uuid: str, container_uuid: str) -> None:
+    last = tx.conn.execute(_LAST_ATTEMPT, {"request": request_uuid}).scalar() or 0
+    row = {"request_uuid": request_uuid, "attempt": last + 1, "container_uuid": container_uuid}
+    tx.conn.execute(insert(schema.attempts), row)

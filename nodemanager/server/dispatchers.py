@@ -1,0 +1,203 @@
+"""Dispatchers: registered, kept alive by pings, retired, lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from nodemanager.container_request import plain
+from nodemanager.model import Capabilities, new_uuid
+from nodemanager.server import schema
+from nodemanager.server.access import acting_dispatcher, lookup
+from nodemanager.server.attempts import end, write
+from nodemanager.server.errors import forbidden, invalid, not_found
+from nodemanager.server.queue import held_count
+from nodemanager.server.records import checked
+from nodemanager.server.resources import RESOURCES, Row, render
+from nodemanager.server.shapes import forget, judge_all
+from nodemanager.server.transaction import QUEUE_TOPIC, Call, Transaction
+
+RELEASE_CHUNK = 100
+"""Containers ended in one transaction after a dispatcher is gone: others want to write, too."""
+
+_DISPATCHERS = RESOURCES["dispatchers"]
+_RESOURCES = ("cores", "ram_bytes", "scratch_bytes", "gpus")
+
+_d = schema.dispatchers.c
+_c = schema.containers.c
+_ALIVE_OF = select(schema.dispatchers).where(
+    _d.token_uuid == bindparam("token"), _d.name == bindparam("name"), _d.state == "alive"
+)
+_STILL_HELD = (
+    select(schema.containers)
+    .where(_c.dispatcher == bindparam("dispatcher"), _c.state.in_(("Locked", "Running")))
+    .limit(RELEASE_CHUNK)
+)
+
+
+def create(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``dispatchers.create``: register, or take up the alive record of this token and name.
+
+    Taking it up raises the epoch: whatever process had it before can write no more.
+    """
+    attributes = checked(_DISPATCHERS, call.attributes)
+    unknown = sorted(set(attributes) - {"name", "scheduler", "capabilities"})
+    if unknown:
+        raise invalid(f"{', '.join(unknown)}: is set by the API")
+    name = attributes.get("name")
+    if not name or len(name) > 255 or not name.isprintable():
+        raise invalid("name: must be 1 to 255 printable characters")
+    if tx.caller.kind != "root" and (
+        tx.caller.kind != "dispatcher" or tx.caller.dispatcher_name != name
+    ):
+        raise forbidden(f"this token may not create the dispatcher {name!r}")
+    capabilities = _capabilities(attributes.get("capabilities") or {})
+    found = tx.conn.execute(_ALIVE_OF, {"token": tx.caller.token_uuid, "name": name})
+    alive = found.mappings().first()
+    told = {"scheduler": attributes.get("scheduler", ""), "capabilities": capabilities.as_dict()}
+    if alive is None:
+        row = _register(tx, name, told)
+    else:
+        row = _renew(tx, alive, {**told, "epoch": alive["epoch"] + 1})
+    judge_all(tx, row["uuid"], capabilities)
+    tx.topics.add(QUEUE_TOPIC)
+    return _with_lease(tx, row, call)
+
+
+def ping(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``dispatchers.ping``: renew the lease, perhaps with new capabilities; tells the time left."""
+    row = acting_dispatcher(tx, call.uuid, call.needed("epoch"))
+    told: dict[str, Any] = {}
+    given = call.attributes.get("capabilities")
+    if given is not None:
+        capabilities = _capabilities(given)
+        if capabilities.as_dict() != row["capabilities"]:
+            told["capabilities"] = capabilities.as_dict()
+            judge_all(tx, row["uuid"], capabilities)
+            tx.topics.add(QUEUE_TOPIC)
+    if call.arguments["turn"]:
+        told["last_turn_at"] = tx.now
+    return _with_lease(tx, _renew(tx, row, told), call)
+
+
+def retire(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``dispatchers.retire``: out of service for good; refused while it holds containers.
+
+    With `release` they become TempFail, and another dispatcher gets the next attempt.
+    """
+    row = _by_operator(tx, call)
+    if row["state"] == "retired":
+        return render(_DISPATCHERS, row)
+    if row["state"] == "lost":
+        raise invalid("state: is lost already")
+    held = held_count(tx.conn, row["uuid"])
+    if held and not call.arguments["release"]:
+        raise invalid(
+            f"{row['uuid']} still holds {held} containers; wait for them, or retire with release"
+        )
+    return render(_DISPATCHERS, take_out(tx, row, "retired"))
+
+
+def lose(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``dispatchers.lose``: an operator knows that it is dead; nobody has to wait for its lease."""
+    row = _by_operator(tx, call)
+    if row["state"] == "retired":
+        raise invalid("state: is retired already")
+    if row["state"] == "lost":
+        return render(_DISPATCHERS, row)
+    return render(_DISPATCHERS, take_out(tx, row, "lost"))
+
+
+def take_out(tx: Transaction, row: Row, state: str) -> dict[str, Any]:
+    """From now on every write of this dispatcher is refused; the first of its containers are ended.
+
+    `release` ends the others, in transactions of their own.
+    """
+    ended = {"state": state, "ended_at": tx.now}
+    write(tx, "dispatchers", row["uuid"], ended)
+    forget(tx.conn, row["uuid"])
+    tx.conn.execute(
+        delete(schema.links).where(
+            schema.links.c.tail_uuid == row["uuid"], schema.links.c.link_class == "dispatch"
+        )
+    )
+    new = {**row, **ended, "modified_at": tx.now}
+    release(tx, new)
+    return new
+
+
+def release(tx: Transaction, dispatcher: Row) -> int:
+    """End up to `RELEASE_CHUNK` containers that a dead dispatcher still holds; returns how many."""
+    rows = tx.conn.execute(_STILL_HELD, {"dispatcher": dispatcher["uuid"]}).mappings().all()
+    error = f"its dispatcher {dispatcher['name']} ({dispatcher['uuid']}) is {dispatcher['state']}"
+    columns = {"state": "TempFail", "runtime_status": {"error": error}}
+    for row in rows:
+        end(tx, row, columns, lost=True)
+    return len(rows)
+
+
+def _by_operator(tx: Transaction, call: Call) -> Row:
+    row = lookup(tx, _DISPATCHERS, call.uuid)
+    if row is None:
+        raise not_found()
+    if tx.caller.kind != "root":
+        raise forbidden(f"only an administrator may {call.method.name} a dispatcher")
+    return row
+
+
+def _register(tx: Transaction, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {f.name: f.default for f in _DISPATCHERS.fields}
+    row.update(told)
+    row.update(
+        uuid=new_uuid(tx.cluster_id, "dispatcher"),
+        owner_uuid=tx.caller.user_uuid,
+        created_at=tx.now,
+        modified_at=tx.now,
+        modified_by_user_uuid=tx.caller.user_uuid,
+        name=name,
+        state="alive",
+        first_ping_at=tx.now,
+        last_ping_at=tx.now,
+        lease_ends_at=tx.after(tx.policy.ping_timeout),
+        token_uuid=tx.caller.token_uuid,
+    )
+    tx.conn.execute(insert(schema.dispatchers), row)
+    return row
+
+
+def _renew(tx: Transaction, row: Row, told: Mapping[str, Any]) -> dict[str, Any]:
+    lease = {"last_ping_at": tx.now, "lease_ends_at": tx.after(tx.policy.ping_timeout)}
+    new = {**told, **lease}
+    write(tx, "dispatchers", row["uuid"], new)
+    return {**row, **new, "modified_at": tx.now}
+
+
+def _with_lease(tx: Transaction, row: Row, call: Call) -> dict[str, Any]:
+    record = render(_DISPATCHERS, row, call.arguments.get("select"))
+    record["lease_seconds"] = (row["lease_ends_at"] - tx.now) / 1_000_000
+    return record
+
+
+def _capabilities(value: Any) -> Capabilities:
+    """Capabilities as told, checked; `ServerError` 422 names the field."""
+    if not isinstance(value, Mapping):
+        raise invalid("capabilities: must be an object")
+    broken = [str(problem) for problem in plain("capabilities", value)]
+    if broken:
+        raise invalid(*broken)
+    largest, partitions = value.get("largest") or [], value.get("partitions") or []
+    if not isinstance(partitions, list) or not all(isinstance(p, str) for p in partitions):
+        raise invalid("capabilities.partitions: must be an array of strings")
+    if not isinstance(largest, list):
+        raise invalid("capabilities.largest: must be an array of objects")
+    for index, node in enumerate(largest):
+        where = f"capabilities.largest.{index}"
+        if not isinstance(node, Mapping):
+            raise invalid(f"{where}: must be an object with {', '.join(_RESOURCES)}")
+        for name in _RESOURCES:
+            amount = node.get(name, 0)
+            if isinstance(amount, bool) or not isinstance(amount, int) or amount < 0:
+                raise invalid(f"{where}.{name}: must be an integer, at least 0")
+    return Capabilities.from_dict(value)

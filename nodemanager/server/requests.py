@@ -1,0 +1,208 @@
+"""Container requests: created, committed, re-prioritised, cancelled; and their attempts listed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select
+
+from nodemanager.container_request import content_address, problems, with_defaults
+from nodemanager.model import REQUEST_TRANSITIONS, RequestState, new_uuid
+from nodemanager.server import schema
+from nodemanager.server.access import find, lookup
+from nodemanager.server.attempts import first_attempt, reprioritise, write
+from nodemanager.server.errors import ServerError, forbidden, invalid
+from nodemanager.server.records import SET_BY_SERVER, own
+from nodemanager.server.resources import RESOURCES, Row, format_micros, parse_micros, render
+from nodemanager.server.transaction import QUEUE_TOPIC, Call, Transaction
+
+_REQUESTS = RESOURCES["container_requests"]
+_CONTAINERS = RESOURCES["containers"]
+_TIMES = ("run_after", "expires_at")
+
+_ALWAYS_EDITABLE = frozenset({"owner_uuid", "state", "name", "description", "properties"})
+_EDITABLE: Mapping[RequestState, frozenset[str]] = {
+    RequestState.COMMITTED: _ALWAYS_EDITABLE | {"priority", "container_count_max"},
+    RequestState.FINAL: _ALWAYS_EDITABLE,
+}
+"""What may still change once the request is committed (container_request.rb, 693-744)."""
+
+_KEPT_BY_SERVER = frozenset(
+    {
+        "container_uuid", "container_count", "requesting_container_uuid", "content_address",
+        "log_uuid", "output_uuid", "cumulative_cost",
+    }
+)  # fmt: skip
+"""Attributes of the record that no client sets."""
+
+_a = schema.attempts.c
+_ATTEMPTS = (
+    select(schema.containers, _a.attempt.label("number"))
+    .join_from(schema.attempts, schema.containers, _a.container_uuid == schema.containers.c.uuid)
+    .where(_a.request_uuid == bindparam("request"))
+    .order_by(_a.attempt)
+)
+_EXPIRED = (
+    select(_REQUESTS.table)
+    .where(
+        _REQUESTS.table.c.expires_at <= bindparam("now"),
+        _REQUESTS.table.c.state == "Committed",
+        _REQUESTS.table.c.priority > 0,
+    )
+    .limit(bindparam("most"))
+)
+
+
+def create(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``container_requests.create``: with state Committed the container is made as well."""
+    if tx.caller.kind not in ("root", "user"):
+        raise forbidden("this token may not create container requests")
+    given = _given(call.attributes)
+    state = RequestState(given.get("state") or RequestState.UNCOMMITTED)
+    if state is RequestState.FINAL:
+        raise invalid("state: cannot begin as Final")
+    row: dict[str, Any] = {f.name: f.default for f in _REQUESTS.fields}
+    row.update(_stored(with_defaults(given)))
+    row.update(
+        uuid=new_uuid(tx.cluster_id, "container_request"),
+        owner_uuid=own(tx.caller, given.get("owner_uuid")),
+        created_at=tx.now,
+        modified_at=tx.now,
+        modified_by_user_uuid=tx.caller.user_uuid,
+        state=RequestState.UNCOMMITTED.value,
+    )
+    tx.conn.execute(insert(_REQUESTS.table), row)
+    if state is RequestState.COMMITTED:
+        row = _commit(tx, row, {})
+    return render(_REQUESTS, row, call.select)
+
+
+def update(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``container_requests.update``: edit, commit, re-prioritise; priority 0 cancels."""
+    row = find(tx, _REQUESTS, call.uuid)
+    if tx.caller.kind not in ("root", "user"):
+        raise forbidden("this token may not change container requests")
+    given = _given(call.attributes)
+    if "owner_uuid" in given:
+        given["owner_uuid"] = own(tx.caller, given["owner_uuid"])
+    state = RequestState(row["state"])
+    target = RequestState(given.get("state") or state)
+    if target is not state:
+        _check_step(state, target)
+    full = with_defaults(given)
+    columns = {name: value for name, value in _stored(full).items() if name in given}
+    changed = {name: value for name, value in columns.items() if row[name] != value}
+    if state in _EDITABLE:
+        locked = sorted(set(changed) - _EDITABLE[state])
+        if locked:
+            raise ServerError(
+                422, [f"{name}: cannot be modified in state {state}" for name in locked]
+            )
+    if not changed:
+        return render(_REQUESTS, row, call.select)
+    if target is not state:
+        return render(_REQUESTS, _commit(tx, row, changed), call.select)
+    write(tx, "container_requests", row["uuid"], changed)
+    if state is RequestState.COMMITTED and "priority" in changed:
+        container = lookup(tx, _CONTAINERS, row["container_uuid"])
+        if container is not None:
+            reprioritise(tx, container)
+    return render(_REQUESTS, find(tx, _REQUESTS, call.uuid), call.select)
+
+
+def cancel_expired(tx: Transaction, at_most: int) -> int:
+    """Cancel Committed requests whose `expires_at` has come; returns how many there were."""
+    rows = tx.conn.execute(_EXPIRED, {"now": tx.now, "most": at_most}).mappings().all()
+    for row in rows:
+        write(tx, "container_requests", row["uuid"], {"priority": 0})
+        container = lookup(tx, _CONTAINERS, row["container_uuid"])
+        if container is not None:
+            reprioritise(tx, container)
+    return len(rows)
+
+
+def attempts(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``container_requests.attempts``: oldest first."""
+    find(tx, _REQUESTS, call.uuid)
+    rows = tx.conn.execute(_ATTEMPTS, {"request": call.uuid}).mappings().all()
+    return {"items": [_attempt(row) for row in rows]}
+
+
+def _attempt(row: Row) -> dict[str, Any]:
+    status = row["runtime_status"] or {}
+    times = {
+        name: None if row[name] is None else format_micros(row[name])
+        for name in ("created_at", "run_after", "locked_at", "started_at", "finished_at")
+    }
+    return {
+        "attempt": row["number"],
+        "container_uuid": row["uuid"],
+        "state": row["state"],
+        "error": status.get("error", ""),
+        "facts": status.get("facts") or {},
+        "exit_code": row["exit_code"],
+        "dispatcher": row["dispatcher"],
+        **times,
+    }
+
+
+def _given(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of the body, checked; `ServerError` 422 names each that is wrong."""
+    given = {k: v for k, v in attributes.items() if k not in SET_BY_SERVER}
+    kept = [f"{k}: cannot be updated directly" for k in given if k in _KEPT_BY_SERVER]
+    found = problems({k: v for k, v in given.items() if k not in _KEPT_BY_SERVER}, committing=False)
+    if kept or found:
+        raise ServerError(422, [*kept, *(str(problem) for problem in found)])
+    return given
+
+
+def _stored(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes as they are stored: times as microseconds."""
+    stored = dict(attributes)
+    for name in _TIMES:
+        if stored.get(name) is not None:
+            stored[name] = parse_micros(stored[name])
+    return stored
+
+
+def _check_step(state: RequestState, target: RequestState) -> None:
+    if target is RequestState.FINAL:
+        raise invalid("state: Final is set by the API; set priority to 0 to cancel")
+    if target not in REQUEST_TRANSITIONS[state]:
+        raise invalid(f"state: cannot change from {state} to {target}")
+
+
+def _commit(tx: Transaction, row: Row, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Uncommitted -> Committed: the whole must be complete, and its container is made at once."""
+    new = {**row, **changed}
+    work = {k: v for k, v in new.items() if k in _CHECKED_WHOLE}
+    found = problems(work, committing=True)
+    if found:
+        raise ServerError(422, [str(problem) for problem in found])
+    if new["expires_at"] is not None and new["expires_at"] <= tx.now:
+        raise invalid("expires_at: is past")
+    salt = "" if new["use_existing"] else secrets.token_hex(16)
+    new["content_address"] = content_address(work, salt)
+    container = first_attempt(tx, new)
+    columns = {
+        **changed,
+        "state": RequestState.COMMITTED.value,
+        "content_address": new["content_address"],
+        "container_uuid": container["uuid"],
+        "container_count": 1,
+    }
+    write(tx, "container_requests", new["uuid"], columns)
+    tx.topics.add(QUEUE_TOPIC)
+    return {**new, **columns, "modified_at": tx.now}
+
+
+_CHECKED_WHOLE = frozenset(
+    {
+        "command", "cwd", "environment", "output_path", "output_glob", "container_image", "mounts",
+        "secret_mounts", "runtime_constraints", "scheduling_parameters", "priority",
+        "container_count_max", "use_existing",
+    }
+)  # fmt: skip
+"""What `problems` looks at when a request is committed; the rest was checked when it was stored."""
