@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import contextlib
+import datetime as dt
 import ipaddress
 import json
 import os
@@ -117,10 +118,8 @@ class StrictApi:
             return
         self._server.shutdown()
         for connection in list(self._connections):
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         self._server.server_close()
         self._thread.join()
         self._server = None
@@ -157,9 +156,8 @@ class StrictApi:
         return 404, {"errors": ["Path not found"]}
 
     def _read(self, uuid: str, path: str) -> tuple[int, Any]:
-        data = self.files.get(path) if uuid == self.record["uuid"] else None
-        data = self.foreign.get(f"{uuid}/{path}") if data is None else data
-        return (404, {"errors": ["no such file"]}) if data is None else (200, bytes(data))
+        data = self.foreign.get(f"{uuid}/{path}")
+        return (404, {"errors": ["no such file"]}) if data is None else (200, data)
 
     def _write(self, path: str, offset: int, headers: Any, body: bytes) -> tuple[int, Any]:
         file = self.files.setdefault(path, bytearray())
@@ -300,15 +298,15 @@ class Lab:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
         )
