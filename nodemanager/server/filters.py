@@ -190,7 +190,8 @@ class Filters:
         if op == "in":
             return any_of([column.in_(values), *([column.is_(None)] if with_null else [])])
         outside = column.not_in(values)
-        return outside if with_null else or_(outside, column.is_(None))
+        unknown = column.is_(None)
+        return and_(outside, not_(unknown)) if with_null else or_(outside, unknown)
 
     def _pattern(self, text: ColumnElement[Any], op: str, operand: Any) -> ColumnElement[bool]:
         if not isinstance(operand, str):

@@ -6,15 +6,24 @@ Parameters, defaults and error texts are those of stock Arvados (lib/load_param.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, func, select, true
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    func,
+    select,
+    true,
+)
 
 from nodemanager.server.errors import invalid
 from nodemanager.server.filters import Filters
-from nodemanager.server.resources import RESOURCES, Resource, render
-from nodemanager.server.schema import IS_WAITING
+from nodemanager.server.resources import Resource, render
+from nodemanager.server.schema import COMMON_FIELDS
 
 DEFAULT_LIMIT = 100
 MOST_ITEMS = 1000
@@ -22,7 +31,7 @@ MOST_ITEMS = 1000
 
 _DEFAULT_ORDER = ("modified_at desc", "uuid desc")
 _LARGEST = 2**62
-_WAITING_FILTERS = (["state", "=", "Queued"], ["priority", ">", 0])
+_ALWAYS_KNOWN = frozenset(field.name for field in COMMON_FIELDS)
 # Parts of a rendered record that are no columns of their own, and what they are made from.
 _MADE_FROM: Mapping[str, tuple[str, ...]] = {
     "kind": (),
@@ -83,14 +92,11 @@ def _condition(
     params: Mapping[str, Any],
     restrict: ColumnElement[bool] | None,
 ) -> ColumnElement[bool]:
-    conditions: list[ColumnElement[bool] | TextClause] = [true() if restrict is None else restrict]
+    conditions: list[ColumnElement[bool]] = [true() if restrict is None else restrict]
     translate = Filters(conn, resource)
     filters = _json("filters", params.get("filters"), list, "an array")
     if filters is not None:
         conditions.append(translate.condition(filters))
-        if resource is RESOURCES["containers"] and all(f in filters for f in _WAITING_FILTERS):
-            # Says nothing new, but in the words of the partial index, which can then serve the list.
-            conditions.append(IS_WAITING)
     where = _json("where", params.get("where"), dict, "an object")
     if where is not None:
         conditions.append(translate.where(where))
@@ -108,34 +114,42 @@ def _columns(resource: Resource, selected: list[str] | None) -> Select[Any]:
 
 
 def _order(resource: Resource, given: Any, only: list[str] | None) -> list[ColumnElement[Any]]:
-    """The order asked for, then the default order until it is unique; unknown attributes are ignored.
+    """The order asked for, or the default one, made unique; unknown attributes are ignored.
 
-    `only` (for distinct rows) names the attributes that can be ordered by at all.
+    What makes it unique is the UUID, in the direction of the last term: unlike the whole default order,
+    which stock Arvados appends, that is how the indexes continue. `only` (for distinct rows) names the
+    attributes that can be ordered by at all.
     """
-    terms: dict[str, ColumnElement[Any]] = {}
-    for term in (*_order_terms(given), *_DEFAULT_ORDER):
+    allowed = [f.name for f in resource.published if only is None or f.name in only]
+    terms = _parsed_order(resource, _order_terms(given), allowed)
+    if not terms:
+        terms = _parsed_order(resource, _DEFAULT_ORDER, allowed)
+    if "uuid" in allowed and terms:
+        terms.setdefault("uuid", terms[list(terms)[-1]])
+    return [_ordered(resource.table.c[name], direction) for name, direction in terms.items()]
+
+
+def _parsed_order(
+    resource: Resource, given: Sequence[str], allowed: Collection[str]
+) -> dict[str, str]:
+    """Attribute to direction, up to the UUID; after it nothing is left to order."""
+    terms: dict[str, str] = {}
+    for term in given:
         words = term.split()
         name = words[0].removeprefix(f"{resource.plural}.") if words else ""
         direction = words[1].lower() if len(words) == 2 else "asc"
-        field = resource.field(name)
-        if (
-            field is None
-            or not field.published
-            or name in terms
-            or len(words) > 2
-            or direction not in ("asc", "desc")
-            or (only is not None and name not in only)
-        ):
-            continue
-        column = resource.table.c[name]
-        ordered: ColumnElement[Any] = column.asc() if direction == "asc" else column.desc()
-        if column.nullable:
-            # As in PostgreSQL: what is not known counts as the largest.
-            ordered = ordered.nulls_last() if direction == "asc" else ordered.nulls_first()
-        terms[name] = ordered
-        if name == "uuid":
+        if name in allowed and len(words) <= 2 and direction in ("asc", "desc"):
+            terms.setdefault(name, direction)
+        if "uuid" in terms:
             break
-    return list(terms.values())
+    return terms
+
+
+def _ordered(column: Column[Any], direction: str) -> ColumnElement[Any]:
+    if not column.nullable or column.name in _ALWAYS_KNOWN:
+        return column.asc() if direction == "asc" else column.desc()
+    # As in PostgreSQL: what is not known counts as the largest.
+    return column.asc().nulls_last() if direction == "asc" else column.desc().nulls_first()
 
 
 def _order_terms(given: Any) -> list[str]:
@@ -155,7 +169,8 @@ def _selected(resource: Resource, given: Any) -> list[str] | None:
         return None
     for name in names:
         field = resource.field(name) if isinstance(name, str) else None
-        if (field is None or not field.published) and name not in _MADE_FROM:
+        made = isinstance(name, str) and name in _MADE_FROM
+        if not made and (field is None or not field.published):
             shown = ascii(name)[:100].strip("'")
             raise invalid(f"Invalid attribute '{shown}' of {resource.schema} in select parameter")
     return list(dict.fromkeys(names))
