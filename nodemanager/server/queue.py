@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
 
 from nodemanager.server.access import acting_dispatcher
 from nodemanager.server.attempts import write
 from nodemanager.server.errors import forbidden, invalid
 from nodemanager.server.resources import RESOURCES, Row, render
-from nodemanager.server.schema import IS_WAITING, containers, shape_fits
+from nodemanager.server.schema import containers, shape_fits
 from nodemanager.server.shapes import is_fit
 from nodemanager.server.transaction import Call, Transaction
 
@@ -29,7 +29,8 @@ _HELD_STATES = ("Locked", "Running")
 _MOST_URGENT = (
     select(_c.uuid)
     .where(
-        IS_WAITING,
+        _c.state == "Queued",
+        _c.priority > 0,
         _c.hold.is_(False),
         or_(_c.run_after.is_(None), _c.run_after <= bindparam("now")),
         or_(
@@ -73,9 +74,18 @@ _CHANGED = (
     .order_by(_c.change_seq)
     .limit(bindparam("most"))
 )
-_NEXT_RUN_AFTER = select(func.min(_c.run_after)).where(IS_WAITING, _c.run_after > bindparam("now"))
-_NEXT_AVOIDED = select(func.min(_c.avoid_until)).where(
-    IS_WAITING, and_(_c.avoid_until > bindparam("now"), _c.avoid_dispatcher.is_not(None))
+_WAITING = (_c.state == "Queued", _c.priority > 0)
+_NEXT_RUN_AFTER = (
+    select(_c.run_after)
+    .where(*_WAITING, _c.run_after > bindparam("now"))
+    .order_by(_c.run_after)
+    .limit(1)
+)
+_NEXT_AVOIDED = (
+    select(_c.avoid_until)
+    .where(*_WAITING, _c.avoid_until > bindparam("now"))
+    .order_by(_c.avoid_until)
+    .limit(1)
 )
 
 

@@ -262,10 +262,9 @@ def _table(name: str, fields: tuple[Field, ...], *extra: Any) -> Table:
     return Table(name, metadata, *columns, *extra)
 
 
-# Conditions of the partial indexes; a query has to repeat them as they are to be served by one.
 IS_WAITING = text("containers.state = 'Queued' AND containers.priority > 0")
-IS_DISPATCH_LINK = text("links.link_class = 'dispatch'")
-_WHERE_WAITING = text("state = 'Queued' AND priority > 0")
+"""What lists of the queue ask for, in literal words; `ix_containers_waiting` serves it in order."""
+
 _WHERE_DISPATCH_LINK = text("link_class = 'dispatch'")
 
 container_requests = _table("container_requests", CONTAINER_REQUEST_FIELDS)
@@ -285,6 +284,7 @@ _c = containers.c
 # Holds every column the claim query looks at, so that passing over misfits reads no table rows.
 Index(
     "ix_containers_waiting",
+    _c.state,
     _c.priority.desc(),
     _c.created_at,
     _c.uuid,
@@ -293,17 +293,12 @@ Index(
     _c.hold,
     _c.avoid_dispatcher,
     _c.avoid_until,
-    sqlite_where=_WHERE_WAITING,
-    postgresql_where=_WHERE_WAITING,
 )
-Index("ix_containers_run_after", _c.run_after, sqlite_where=_WHERE_WAITING,
-      postgresql_where=_WHERE_WAITING)  # fmt: skip
-Index("ix_containers_avoid_until", _c.avoid_until, sqlite_where=_WHERE_WAITING,
-      postgresql_where=_WHERE_WAITING)  # fmt: skip
+Index("ix_containers_run_after", _c.state, _c.run_after, _c.priority)
+Index("ix_containers_avoid_until", _c.state, _c.avoid_until, _c.priority)
 Index("ix_containers_changes", _c.dispatcher, _c.change_seq)
 Index("ix_containers_held", _c.dispatcher, _c.state)
 Index("ix_containers_claim", _c.dispatcher, _c.claim_id)
-Index("ix_containers_state", _c.state)
 Index("ix_containers_content", _c.content_address)
 Index("ix_container_requests_container", container_requests.c.container_uuid)
 Index("ix_container_requests_expires", container_requests.c.expires_at)
