@@ -1,6 +1,7 @@
 """The files of the local scheduler: what is on disk, and the order in which it gets there.
 
     <spool>/owner          locked by the daemon that uses the spool
+    <spool>/supervise.pyc  the supervisor, compiled for the Python that runs the daemon
     <spool>/drain          why the node takes no new jobs; absent when it does
     <spool>/new/<name>/    a job that is being written; swept away at the next start
     <spool>/jobs/<name>/   a job that was accepted
