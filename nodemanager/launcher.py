@@ -28,7 +28,9 @@ from nodemanager.clock import SystemClock
 from nodemanager.config import Config, load
 from nodemanager.daemon import Daemon, Endpoint, store_of
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
-from nodemanager.runs.session import run_requests
+from nodemanager.runs.record import RunRecords
+from nodemanager.runs.request_file import load_requests
+from nodemanager.runs.session import RunContext, run_requests
 from nodemanager.runs.view import make_view
 from nodemanager.statedir import StateDir
 
@@ -149,6 +151,10 @@ def _run(
     server: EmbeddedServer | None,
     stop: threading.Event,
 ) -> int:
+    # Bad files are told before anything is started.
+    specs = () if flags.run is None else load_requests(flags.run)
+    if flags.resume:
+        RunRecords(config.daemon.state_dir).resume(flags.run, specs)
     endpoint, submitter_token = _endpoint(config, server)
     daemon = Daemon(config, endpoint)
     daemon.start()
@@ -165,16 +171,15 @@ def _run(
                 timeout=config.arvados.timeout,
             )
         )
-        return run_requests(
-            api,
-            flags.run,
-            resume=flags.resume,
-            state_dir=config.daemon.state_dir,
-            store=store_of(config),
+        context = RunContext(
+            api=api,
+            records=RunRecords(config.daemon.state_dir),
             view=make_view(),
             clock=SystemClock(),
             stop=stop,
+            store=store_of(config),
         )
+        return run_requests(context, flags.run, specs, resume=flags.resume)
     finally:
         log.info("stopping; jobs run on", extra={"action": "stop"})
         if not daemon.stop():

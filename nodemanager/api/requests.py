@@ -1,0 +1,128 @@
+"""What somebody who submits container requests says to an Arvados API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from nodemanager.api.connection import call
+from nodemanager.model import Reason
+
+Record = Mapping[str, Any]
+
+PAGE = 500
+
+REQUEST_FIELDS = (
+    "uuid",
+    "name",
+    "state",
+    "priority",
+    "container_uuid",
+    "container_count",
+    "properties",
+)
+CONTAINER_FIELDS = (
+    "uuid",
+    "state",
+    "priority",
+    "attempt",
+    "run_after",
+    "started_at",
+    "finished_at",
+    "exit_code",
+    "runtime_status",
+    "log",
+    "output",
+)
+
+
+class RequestsApi(Protocol):
+    """The calls of `--run`. Each raises `ApiUnavailable` or `ApiRefused`."""
+
+    def create(self, attributes: Mapping[str, Any]) -> Record:
+        """Make a container request; its record."""
+        ...
+
+    def list_run(self, run_id: str) -> list[Record]:
+        """Every request whose properties name this run."""
+        ...
+
+    def containers(self, uuids: Sequence[str]) -> dict[str, Record]:
+        """Container records by uuid; unknown ones are absent."""
+        ...
+
+    def reasons(self, uuids: Sequence[str]) -> dict[str, Reason]:
+        """Why containers wait, by uuid: of several dispatchers' reasons the mildest."""
+        ...
+
+    def set_priority(self, uuid: str, priority: int) -> None:
+        """Change a request's priority; 0 cancels it."""
+        ...
+
+
+class ArvadosRequests:
+    """`RequestsApi` over the client object that `connection.connect` made; for one thread."""
+
+    def __init__(self, resource: Any) -> None:
+        self._api = resource
+
+    def create(self, attributes: Mapping[str, Any]) -> Record:
+        """See `RequestsApi.create`."""
+        body = {"container_request": dict(attributes)}
+        record: Record = call(self._api.container_requests().create(body=body))
+        return record
+
+    def list_run(self, run_id: str) -> list[Record]:
+        """See `RequestsApi.list_run`."""
+        filters = [["properties.run", "=", run_id]]
+        return list(self._all(self._api.container_requests(), filters, REQUEST_FIELDS))
+
+    def containers(self, uuids: Sequence[str]) -> dict[str, Record]:
+        """See `RequestsApi.containers`."""
+        return {
+            record["uuid"]: record
+            for chunk in _chunks(uuids)
+            for record in self._all(
+                self._api.containers(), [["uuid", "in", list(chunk)]], CONTAINER_FIELDS
+            )
+        }
+
+    def reasons(self, uuids: Sequence[str]) -> dict[str, Reason]:
+        """See `RequestsApi.reasons`."""
+        found: dict[str, Reason] = {}
+        for chunk in _chunks(uuids):
+            filters = [["link_class", "=", "dispatch"], ["head_uuid", "in", list(chunk)]]
+            fields = ("uuid", "head_uuid", "properties")
+            for link in self._all(self._api.links(), filters, fields):
+                reason = Reason.from_dict(link["properties"])
+                before = found.get(link["head_uuid"])
+                if before is None or reason.tier.value > before.tier.value:
+                    found[link["head_uuid"]] = reason
+        return found
+
+    def set_priority(self, uuid: str, priority: int) -> None:
+        """See `RequestsApi.set_priority`."""
+        body = {"container_request": {"priority": priority}}
+        call(self._api.container_requests().update(uuid=uuid, body=body))
+
+    def _all(self, resource: Any, filters: list[Any], fields: Sequence[str]) -> Iterator[Record]:
+        last = ""
+        while True:
+            page = call(
+                resource.list(
+                    filters=[*filters, ["uuid", ">", last]],
+                    order="uuid asc",
+                    limit=PAGE,
+                    select=list(fields),
+                    count="none",
+                )
+            )["items"]
+            yield from page
+            if len(page) < PAGE:
+                return
+            last = page[-1]["uuid"]
+
+
+def _chunks(uuids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(uuids), PAGE):
+        yield uuids[start : start + PAGE]

@@ -1,0 +1,199 @@
+"""What `--run` does next, and how far each request is: pure decisions over what the API told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nodemanager.model import (
+    ContainerState,
+    Reason,
+    RequestState,
+    Tier,
+    format_seconds,
+    parse_time,
+)
+from nodemanager.runs.request_file import RequestSpec
+
+Record = Mapping[str, Any]
+
+NOT_SUBMITTED = "not submitted"
+REFUSED = "refused"
+NEVER_FITS_SECONDS = 3.0
+"""How long a reason of tier NEVER has to stand before --run gives up: nodes may just be joining."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One request of the run, as far as it is known."""
+
+    spec: RequestSpec
+    request: Record | None = None
+    container: Record | None = None
+    reason: Reason | None = None
+    refused: str = ""
+    """The API's words when it would not take the request, or why it was never submitted."""
+    cancelled: str = ""
+    """Why --run cancelled it."""
+
+    @property
+    def state(self) -> str:
+        """The container's state, or what stands in its place."""
+        if self.refused:
+            return REFUSED if self.spec.after == () else NOT_SUBMITTED
+        if self.request is None:
+            return NOT_SUBMITTED
+        if self.container is None:
+            return str(self.request["state"])
+        return str(self.container["state"])
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing will happen to it any more."""
+        if self.refused:
+            return True
+        if self.request is None or self.request["state"] != RequestState.FINAL:
+            return False
+        return self.container is None or ContainerState(self.container["state"]).is_final
+
+    @property
+    def is_complete(self) -> bool:
+        """Final, and as it was meant to be."""
+        return self.is_final and self.state == ContainerState.COMPLETE
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Submit this request now."""
+
+    spec: RequestSpec
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Never submit this request."""
+
+    spec: RequestSpec
+    why: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Set the request's priority to 0."""
+
+    spec: RequestSpec
+    why: str
+
+
+Action = Submit | Skip | Cancel
+
+
+def plan(standings: Sequence[Standing], now: float) -> list[Action]:
+    """What to do now, at Unix time `now`; doing it and looking again leads to the next."""
+    by_name = {standing.spec.name: standing for standing in standings}
+    actions: list[Action] = []
+    for standing in standings:
+        if standing.is_final or standing.cancelled:
+            continue
+        if standing.request is None:
+            action = _submission(standing.spec, by_name)
+        else:
+            action = _cancellation(standing, now)
+        if action is not None:
+            actions.append(action)
+    return actions
+
+
+def _submission(spec: RequestSpec, by_name: Mapping[str, Standing]) -> Action | None:
+    earlier = [by_name[name] for name in spec.after]
+    for standing in earlier:
+        if standing.is_final and not standing.is_complete:
+            return Skip(spec, f"{standing.spec.name} ended {standing.state}")
+    return Submit(spec) if all(standing.is_complete for standing in earlier) else None
+
+
+def _cancellation(standing: Standing, now: float) -> Cancel | None:
+    spec, container, reason = standing.spec, standing.container, standing.reason
+    if container is None:
+        return None
+    if spec.cancel_after is not None and container["state"] == ContainerState.RUNNING:
+        started = parse_time(container["started_at"])
+        if now - started >= spec.cancel_after:
+            return Cancel(spec, f"as its file asks, after {format_seconds(spec.cancel_after)}")
+    if (
+        reason is not None
+        and reason.tier is Tier.NEVER
+        and container["state"] == ContainerState.QUEUED
+        and now - reason.since >= NEVER_FITS_SECONDS
+    ):
+        return Cancel(spec, f"it can never run: {reason.sentence}; {reason.advice}")
+    return None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One request as it is shown: everything is text of one line, or a number."""
+
+    name: str
+    state: str
+    attempt: int
+    words: str
+    """Why it waits, or how it ended."""
+    node: str
+    elapsed: float | None
+    """Seconds since it began to run, or that it ran."""
+    final: bool
+    complete: bool
+
+
+def row(standing: Standing, now: float) -> Row:
+    """How the request is shown at Unix time `now`."""
+    container = standing.container or {}
+    return Row(
+        name=standing.spec.name,
+        state=standing.state,
+        attempt=int(container.get("attempt") or 0),
+        words=_words(standing, now),
+        node=str((container.get("runtime_status") or {}).get("node") or ""),
+        elapsed=_elapsed(container, now),
+        final=standing.is_final,
+        complete=standing.is_complete,
+    )
+
+
+def _words(standing: Standing, now: float) -> str:
+    if standing.refused or standing.cancelled:
+        return standing.refused or f"cancelled: {standing.cancelled}"
+    if standing.request is None:
+        return f"after {', '.join(standing.spec.after)}" if standing.spec.after else ""
+    container = standing.container or {}
+    error = str((container.get("runtime_status") or {}).get("error") or "")
+    state = standing.state
+    if standing.is_complete or state == ContainerState.RUNNING:
+        return ""
+    if standing.is_final or ContainerState(container.get("state", "Queued")).is_final:
+        return error
+    if standing.reason is not None:
+        return _reason(standing.reason, now)
+    run_after = container.get("run_after")
+    if run_after and parse_time(run_after) > now:
+        left = format_seconds(parse_time(run_after) - now)
+        return (
+            f"{error}; tried again in {left}" if error else f"not before its run_after, in {left}"
+        )
+    return ""
+
+
+def _reason(reason: Reason, now: float) -> str:
+    if reason.next_attempt_at is None or reason.next_attempt_at <= now:
+        return reason.sentence
+    return f"{reason.sentence} (in {format_seconds(reason.next_attempt_at - now)})"
+
+
+def _elapsed(container: Record, now: float) -> float | None:
+    if not container.get("started_at"):
+        return None
+    finished = container.get("finished_at")
+    end = parse_time(finished) if finished else now
+    return max(0.0, end - parse_time(container["started_at"]))
