@@ -164,15 +164,22 @@ class Patience:
     """Repeats a call while the API is away, for ever, with growing pauses; main thread only.
 
     With `fenced_after`, 401 and 403 are repeated too: only when they went on for so many seconds, from
-    a server that otherwise answers, the container is no longer ours.
+    a server that otherwise answers, the container is no longer ours. With `preparing`, for what comes
+    before the command, any stop ends the repeating with `StoppedError`.
     """
 
     def __init__(
-        self, stop: Stop, say: Callable[[str], None], fenced_after: float | None = None
+        self,
+        stop: Stop,
+        say: Callable[[str], None],
+        *,
+        fenced_after: float | None = None,
+        preparing: bool = False,
     ) -> None:
         self._stop = stop
         self._say = say
         self._fenced_after = fenced_after
+        self._check = stop.raise_if_requested if preparing else stop.raise_if_fenced
 
     def __call__(self, call: Callable[[], T]) -> T:
         """What `call` returns when it gets through.
@@ -183,7 +190,7 @@ class Patience:
         fence = Fence(self._fenced_after or 0.0)
         silent = True
         while True:
-            self._stop.raise_if_fenced()
+            self._check()
             try:
                 value = call()
             except (ApiUnavailable, ApiRefused) as error:
@@ -207,7 +214,7 @@ class Patience:
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._stop.raise_if_fenced()
+            self._check()
             self._stop.wait(left)
 
 

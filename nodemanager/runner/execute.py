@@ -14,7 +14,7 @@ from nodemanager.model import resources_of
 from nodemanager.outcome import End
 from nodemanager.runner import ending, engines, mounts
 from nodemanager.runner.cgroup import read_memory
-from nodemanager.runner.logs import Capture
+from nodemanager.runner.logs import DRAIN_SECONDS, Capture
 from nodemanager.runner.mounts import Mount, MountPlan, RequestFaultError
 from nodemanager.runner.process import Command, Launch, StartError, run_cleanup
 from nodemanager.runner.spec import RunnerSpec
@@ -63,8 +63,9 @@ class Execution:
             captures = self._start(command, launch)
             began = time.monotonic()
             returncode, stopped = self._wait(command, stop, launch, began)
+            until = time.monotonic() + DRAIN_SECONDS
             for capture in captures:
-                capture.finish()
+                capture.finish(until)
             stop.raise_if_fenced()
             # A command that was done before it was told to stop has done its work.
             if stop.is_requested() and (stopped or returncode != 0):

@@ -15,7 +15,8 @@ from pathlib import Path
 
 RUNNER_LOG = "runner.txt"
 _PIECE_BYTES = 65536
-_DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 2.0
+"""How long the streams of a command that has ended may still be held open by something."""
 
 
 class RunnerLog:
@@ -77,14 +78,15 @@ class Capture:
             self._pump = threading.Thread(target=self._copy, daemon=True)
             self._pump.start()
 
-    def finish(self) -> None:
+    def finish(self, until: float) -> None:
         """The command has ended: take what is still in the pipe, say how much was dropped.
 
-        Waits a bounded time, should something that left the command's session hold the pipe open.
+        Waits at most until then (monotonic seconds), should something that left the command's session
+        hold the pipe open.
         """
         if self._pump is None:
             return
-        self._pump.join(_DRAIN_SECONDS)
+        self._pump.join(max(0.0, until - time.monotonic()))
         with self._lock:
             self._closed = True
             if self._dropped:

@@ -6,7 +6,7 @@ Running with this runner's own random id, and Complete is reported only when the
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from nodemanager.model import ContainerState
 from nodemanager.outcome import End, EndKind, Outcome, judge
 from nodemanager.runner import mounts
 from nodemanager.runner.api import Patience, RunnerApi
+from nodemanager.runner.ending import end_of_stop
 from nodemanager.runner.engines import EngineError
 from nodemanager.runner.execute import Execution
 from nodemanager.runner.heartbeat import FINAL_STATES, Heartbeat
@@ -25,7 +26,7 @@ from nodemanager.runner.mounts import RequestFaultError
 from nodemanager.runner.output import check_output
 from nodemanager.runner.process import Command, KeeperLostError
 from nodemanager.runner.spec import API_STORE, RunnerSpec
-from nodemanager.runner.stop import FencedError, Stop
+from nodemanager.runner.stop import FencedError, Stop, StoppedError
 from nodemanager.runner.store import ApiStore, DirectoryStore, Store, StoreError
 from nodemanager.runner.tree import make_private, remove_tree
 
@@ -42,7 +43,7 @@ def run(spec: RunnerSpec, command: Command, stop: Stop) -> int:
         attempt = _Attempt(spec, api, command, stop, log)
         attempt.claim()
         return attempt.to_its_end()
-    except (FencedError, _NotOursError) as error:
+    except (FencedError, StoppedError, _NotOursError) as error:
         log.say(f"{spec.container_uuid} is not ours: {error}")
         return EXIT_NOT_OURS
     finally:
@@ -66,25 +67,27 @@ class _Attempt:
         self._stop = stop
         self._log = log
         # 401 and 403 are repeated for a while once we are confirmed, never before.
-        self._patience = Patience(stop, log.say, spec.fenced_after)
-        self._plain_patience = Patience(stop, log.say)
+        fenced_after = spec.fenced_after
+        self._claiming = Patience(stop, log.say, preparing=True)
+        self._preparing = Patience(stop, log.say, fenced_after=fenced_after, preparing=True)
+        self._patience = Patience(stop, log.say, fenced_after=fenced_after)
         self._root = Path(spec.scratch, spec.container_uuid)
         self._private = Path(spec.scratch, f"{spec.container_uuid}.runner")
         self._store = self._make_store()
         self._output = ""
 
     def claim(self) -> None:
-        """Become the runner of this container, or raise `_NotOursError`.
+        """Become the runner of this container, or raise `_NotOursError` or `StoppedError`.
 
         An unclear answer is cleared up by asking again with the same id, which is harmless.
         """
         attributes = {
             "state": ContainerState.RUNNING.value,
-            "runner_id": secrets.token_hex(16),
+            "runner_id": os.urandom(16).hex(),
             "log": self._store.log_location,
         }
         try:
-            self._plain_patience(lambda: self._api.update(attributes))
+            self._claiming(lambda: self._api.update(attributes))
         except ApiRefused as error:
             raise _NotOursError(str(error)) from error
 
@@ -111,6 +114,8 @@ class _Attempt:
             return Outcome(ContainerState.PERMFAIL, f"the request is at fault: {error}")
         except (EngineError, StoreError, KeeperLostError, OSError, ApiRefused) as error:
             return _infrastructure(str(error))
+        except StoppedError:
+            return judge(self._or_cancelled(end_of_stop(self._stop)))
         except FencedError:
             raise
         except Exception as error:
@@ -121,7 +126,7 @@ class _Attempt:
         make_private(self._private)
         self._store.begin()
         self._log.attach(self._store.log_directory)
-        record = self._patience(self._api.container)
+        record = self._preparing(self._api.container)
         if record["state"] in FINAL_STATES:
             raise FencedError(f"became {record['state']} meanwhile")
         if int(record.get("priority") or 0) == 0:
@@ -138,10 +143,10 @@ class _Attempt:
         if self._spec.store != API_STORE:
             return DirectoryStore(Path(self._spec.store), uuid)
         logs = self._private / "log"
-        return ApiStore(self._api, uuid, logs, self._patience, self._plain_patience)
+        return ApiStore(self._api, uuid, logs, self._patience, self._claiming)
 
     def _make_mounts(self, record: Mapping[str, Any]) -> mounts.MountPlan:
-        plan = mounts.plan_mounts(record, self._patience(self._api.secret_mounts))
+        plan = mounts.plan_mounts(record, self._preparing(self._api.secret_mounts))
         make_private(self._root)
         (self._root / "tmp").mkdir()
         bind = self._spec.engine != "none"

@@ -39,6 +39,10 @@ class FencedError(Exception):
     """Raised wherever work is given up because the container is no longer ours."""
 
 
+class StoppedError(Exception):
+    """Raised where there is nothing to finish: the runner was told to stop before the command began."""
+
+
 class Stop:
     """One stop, with its cause. The first cause stays, except that FENCED overrules all others."""
 
@@ -76,6 +80,12 @@ class Stop:
         """Raise `FencedError` when the container is no longer ours."""
         if self.why is Why.FENCED:
             raise FencedError(self.detail)
+
+    def raise_if_requested(self) -> None:
+        """Raise `FencedError` or `StoppedError` when there is any reason to stop."""
+        self.raise_if_fenced()
+        if self.is_requested():
+            raise StoppedError(self.detail)
 
     def wake(self) -> None:
         """End a `wait` early; a full pipe will end it just as well."""

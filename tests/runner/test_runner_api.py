@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,33 @@ def test_an_api_that_fails_at_first_is_waited_for(lab: Lab) -> None:
     lab.api.refuse = 0
     lab.finish(runner)
     assert lab.record["state"] == "Complete"
+
+
+def test_who_is_told_to_stop_before_the_claim_is_gone_at_once(lab: Lab) -> None:
+    lab.shell(f"echo ran >> {lab.ledger}")
+    lab.api.refuse = 503
+    runner = lab.start()
+    lab.until(lambda: lab.api.calls)
+    runner.send_signal(signal.SIGTERM)
+    assert "told to stop" in lab.finish(runner, status=77)
+    assert (lab.record["state"], lab.ran()) == ("Locked", "")
+
+
+def test_who_is_told_to_stop_while_preparing_reports_it(lab: Lab) -> None:
+    lab.shell(f"echo ran >> {lab.ledger}")
+
+    def then_fail(attributes: dict[str, Any]) -> int:
+        lab.api.refuse = 503
+        return 0
+
+    lab.api.before_write = then_fail
+    runner = lab.start(heartbeat=60)
+    lab.until(lambda: any(call.startswith("GET") for call in lab.api.calls))
+    lab.api.before_write = lambda attributes: 0
+    runner.send_signal(signal.SIGTERM)
+    lab.api.refuse = 0
+    lab.finish(runner)
+    assert (lab.record["state"], lab.ran()) == ("TempFail", "")
 
 
 @pytest.mark.parametrize("store", ["", "api"])

@@ -158,24 +158,24 @@ def fake_podman(directory: Path, code: int, inspect: str) -> dict[str, str]:
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("code", "inspect", "state", "words"),
+    ("answers", "state", "words"),
     [
-        (0, "exited 0 false", "Complete", ""),
-        (3, "exited 3 false", "PermFail", "exited with 3"),
-        (139, "exited 139 false", "PermFail", "crashed with SIGSEGV"),
-        (137, "exited 137 true", "PermFail", "used more RAM than it asked for: asked 1 MiB"),
-        (137, "exited 137 false", "TempFail", "killed from outside by SIGKILL"),
-        (127, "created 127 false", "PermFail", "exited with 127"),
-        (125, "created 125 false", "TempFail", "the engine could not start it"),
-        (125, "", "TempFail", "the engine made no container"),
+        ((0, "exited 0 false"), "Complete", ""),
+        ((3, "exited 3 false"), "PermFail", "exited with 3"),
+        ((139, "exited 139 false"), "PermFail", "crashed with SIGSEGV"),
+        ((137, "exited 137 true"), "PermFail", "used more RAM than it asked for: asked 1 MiB"),
+        ((137, "exited 137 false"), "TempFail", "killed from outside by SIGKILL"),
+        ((127, "created 127 false"), "PermFail", "exited with 127"),
+        ((125, "created 125 false"), "TempFail", "the engine could not start it"),
+        ((125, ""), "TempFail", "the engine made no container"),
     ],
 )
 def test_podman_is_asked_how_it_ended(
-    lab: Lab, tmp_path: Path, code: int, inspect: str, state: str, words: str
+    lab: Lab, tmp_path: Path, answers: tuple[int, str], state: str, words: str
 ) -> None:
     lab.record["container_image"] = "debian:12"
     lab.record["runtime_constraints"]["API"] = True
-    lab.run(engine="podman", environment=fake_podman(tmp_path, code, inspect))
+    lab.run(engine="podman", environment=fake_podman(tmp_path, *answers))
     assert lab.record["state"] == state
     assert words in lab.error()
     calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
