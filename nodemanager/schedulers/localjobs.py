@@ -218,9 +218,8 @@ class LocalJobs:
                 self._unwatched.discard(job.name)
             return
         try:
-            if job.supervisor:
-                collect(job.supervisor)
-                job.supervisor = 0
+            collect(job.supervisor)
+            job.supervisor = 0
             end = self._spool.end(job.name)
             if end is None:
                 end = self._judge(job)

@@ -15,6 +15,9 @@ from nodemanager.schedulers import supervise
 from nodemanager.schedulers.leftovers import MARK
 from nodemanager.schedulers.machine import job_environment
 
+_children: set[int] = set()
+"""The supervisors this process has started and not reaped."""
+
 
 class Supervisors:
     """Starts supervisors, and wakes its one waiting thread when one of them ends.
@@ -33,6 +36,7 @@ class Supervisors:
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
         try:
             py_compile.compile(supervise.__file__, str(program), doraise=True)
+            program.chmod(0o600)
         except (OSError, py_compile.PyCompileError) as error:
             self.close()
             raise SchedulerError(f"local: cannot write {program}: {error}") from error
@@ -49,7 +53,7 @@ class Supervisors:
         """Start the supervisor of a job, which inherits the lock; its process id. Raises `OSError`."""
         errors = str(directory / "supervisor.err")
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        return os.posix_spawn(
+        pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", str(self._program), str(directory)],
             {**job_environment(), MARK: name},
@@ -63,6 +67,8 @@ class Supervisors:
             setsigmask=supervise.SIGNALS,
             setsigdef=(*supervise.SIGNALS, signal.SIGPIPE, signal.SIGXFSZ),
         )
+        _children.add(pid)
+        return pid
 
     def watch(self, name: str, pid: int) -> None:
         """Be woken when the process ends. Raises `OSError`: it has ended, or (ENOSYS) the kernel cannot."""
@@ -83,6 +89,7 @@ class Supervisors:
         with suppress(BlockingIOError):
             while os.read(self._wake_read, 4096):
                 pass
+        _sweep()
         return [key.data for key, _ in ready if key.data is not None]
 
     def wake(self) -> None:
@@ -105,5 +112,18 @@ def open_process(pid: int) -> int:
 
 def collect(pid: int) -> None:
     """Reap a supervisor that has let go of its lock, if this process is its parent."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+    if pid in _children:
+        _children.discard(pid)
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def _sweep() -> None:
+    """Reap those that ended while nobody watched: between two schedulers of one process."""
+    for pid in tuple(_children):
+        try:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended = pid
+        if ended:
+            _children.discard(pid)

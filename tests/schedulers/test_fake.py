@@ -195,15 +195,15 @@ def test_the_journal_has_every_call(scheduler: FakeScheduler, clock: ManualClock
     assert scheduler.calls("poll") == [Call(5, "poll")]
 
 
-def test_a_hundred_thousand_jobs_are_no_matter(clock: ManualClock) -> None:
-    many = Resources(1000, 1 << 50)
+def test_many_thousand_jobs_are_no_matter(clock: ManualClock) -> None:
+    many = Resources(300, 1 << 50)
     cluster = FakeCluster(clock, [Node("n1", NodeState.IDLE, many, many)])
     cluster.script = lambda _spec: Script(1)
     scheduler = FakeScheduler(CONTEXT, cluster)
-    scheduler.submit([spec(n, priority=n % 7) for n in range(100_000)])
+    scheduler.submit([spec(n, priority=n % 7) for n in range(30_000)])
     while (at := cluster.next_event_at()) is not None:
         clock.advance(at - clock.elapsed())
         cluster.run_due()
     assert clock.elapsed() == 100
-    assert len(cluster.starts) == cluster.starts.total() == 100_000
+    assert len(cluster.starts) == cluster.starts.total() == 30_000
     assert cluster.live_count == 0
