@@ -67,7 +67,12 @@ class PooledActor(pykka.Actor):
 
     def _start_actor_loop(self) -> None:
         pool = current_pool()
-        self.actor_inbox.attach(self, pool, pool.runner(io=self.kind == "io", name=str(self)))
+        try:
+            runner = pool.runner(io=self.kind == "io", name=str(self))
+        except NodeManagerError:
+            self.actor_inbox.abandon(self)
+            raise
+        self.actor_inbox.attach(self, pool, runner)
 
     def _actor_loop_teardown(self) -> None:
         # Closed first: what is put from now on is answered by `put`, and none falls between the two.

@@ -225,9 +225,13 @@ class Mailbox:
         """The actor has stopped."""
         return self._closed
 
-    def abandon(self) -> None:
+    def abandon(self, actor: PooledActor | None = None) -> None:
         """Its pool is closed: refuse everything, now and later. The actor handles nothing more."""
         self.close()
+        actor, self._actor = actor or self._actor, None
+        if actor is not None:
+            pykka.ActorRegistry.unregister(actor.actor_ref)
+            actor.actor_stopped.set()
         while True:
             with self._lock:
                 envelope = self._pop()
@@ -316,8 +320,10 @@ class PooledFuture(pykka.Future[Any]):
 
     def _wait(self, timeout: float | None) -> None:
         answerer = self.answerer
-        pool = here.worker_of if answerer is None else answerer.pool
-        with _wait_noted(here.mailbox, answerer):
+        asker = here.mailbox
+        whose = answerer or asker
+        pool = None if whose is None else whose.pool
+        with _wait_noted(asker, answerer):
             if pool is not None:
                 pool.resolve(self, answerer)
             if self._result is None:

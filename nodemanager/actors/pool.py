@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import pykka
 
@@ -91,11 +92,10 @@ class ActorPool(Pool):
 
     def schedule(self, mailbox: Mailbox) -> None:
         """See `Runner.schedule`."""
-        if self._closed:
-            mailbox.abandon()
-            return
         self._ready.put(mailbox)
-        if len(self._workers) - self._waiting < self._size:
+        if self._closed:
+            self._abandon_ready()
+        elif len(self._workers) - self._waiting < self._size:
             with self._lock:
                 self._start_worker()
 
@@ -149,22 +149,29 @@ class ActorPool(Pool):
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        return self._report_left(actors, threads)
+        left = self._report_left(actors)
+        self._abandon_ready()
+        return not left and not any(thread.is_alive() for thread in threads)
 
-    def _report_left(
-        self, actors: list[pykka.ActorRef[pykka.Actor]], threads: list[threading.Thread]
-    ) -> bool:
+    def _report_left(self, actors: list[pykka.ActorRef[Any]]) -> bool:
         left = [ref for ref in actors if ref.is_alive()]
         for ref in left:
-            inbox = ref.actor_inbox
-            doing = inbox.current if isinstance(inbox, Mailbox) else None
+            doing = ref.actor_inbox.current if isinstance(ref.actor_inbox, Mailbox) else None
             log.warning(
                 "%s did not stop in time; it is handling %s",
                 ref,
                 "nothing" if doing is None else type(doing.message).__qualname__,
                 extra={"action": "left"},
             )
-        return not left and not any(thread.is_alive() for thread in threads)
+        return bool(left)
+
+    def _abandon_ready(self) -> None:
+        """Nobody will give these a turn any more: answer who waits for them."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                mailbox = self._ready.get_nowait()
+                if mailbox is not None:
+                    mailbox.abandon()
 
     # Below: with the lock held.
 

@@ -82,6 +82,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Begin."""
+        self._postpone_last_resort()
         self._thread.start()
 
     def end(self, timeout: float = 5.0) -> None:
@@ -122,10 +123,13 @@ class Watchdog:
                     watched.sent_at += jump
         self._last_look = now
 
+    def _postpone_last_resort(self) -> None:
+        if self._last_resort:
+            faulthandler.dump_traceback_later(self._patience + self._round, exit=True)
+
     def _run(self) -> None:
         while not self._ended.wait(self._round):
-            if self._last_resort:
-                faulthandler.dump_traceback_later(self._patience + self._round, exit=True)
+            self._postpone_last_resort()
             silent = self.look()
             if silent:
                 self._bite(silent)
