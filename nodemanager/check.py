@@ -30,13 +30,12 @@ def check(config: Config, console: Console) -> int:
         if finding.problem:
             problems += 1
             console.print(
-                f"[red]problem[/]  {escape(finding.subject)}: {escape(finding.problem)}", soft_wrap=True
+                f"[red]problem[/]  {escape(finding.subject)}: {escape(finding.problem)}",
+                soft_wrap=True,
             )
         else:
             detail = f": {finding.detail}" if finding.detail else ""
-            console.print(
-                f"[green]ok[/]       {escape(finding.subject + detail)}", soft_wrap=True
-            )
+            console.print(f"[green]ok[/]       {escape(finding.subject + detail)}", soft_wrap=True)
     console.print("no problems" if not problems else f"{problems} problems")
     return 1 if problems else 0
 

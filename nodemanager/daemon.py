@@ -27,6 +27,7 @@ from nodemanager.dispatch.dispatcher import DispatchSettings
 from nodemanager.dispatch.group import Plant
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import GetStatus, Status, Stop
+from nodemanager.errors import ConfigError
 from nodemanager.runner.spec import API_STORE, RunnerSpec
 from nodemanager.schedulers.actor import Pace
 from nodemanager.schedulers.base import Scheduler, SchedulerContext
@@ -64,7 +65,11 @@ class Daemon:
         self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
 
     def start(self) -> None:
-        """Start all actors. What fails later is started again by the supervisor."""
+        """Start all actors. What fails later is started again by the supervisor.
+
+        Raises `ConfigError` when a directory that should be there is not.
+        """
+        _make_directories(self._config)
         use_pool(self._pool)
         timer = TimerActor.start(self._clock)
         self._supervisor = SupervisorActor.start(timer, self._clock)
@@ -135,6 +140,23 @@ def make_scheduler(config: Config) -> Scheduler:
 def store_of(config: Config) -> str:
     """`[Runner] store` as the runner understands it: an absolute directory, or ``api``."""
     return API_STORE if config.runner.store is None else str(config.runner.store)
+
+
+def _make_directories(config: Config) -> None:
+    """Make the store if it is ours to make.
+
+    A store outside the state directory is a shared file system: making its directory while it is not
+    mounted would scatter logs and outputs over the disks of the nodes.
+    """
+    store = config.runner.store
+    if store is None:
+        return
+    if store.is_relative_to(config.daemon.state_dir):
+        store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not store.is_dir():
+        raise ConfigError(
+            f"{config.path}: [Runner] store: {store} is no directory; make it, or mount it"
+        )
 
 
 def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorRef[Any]) -> Plant:

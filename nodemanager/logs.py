@@ -30,9 +30,7 @@ def set_up(config: Config, file: Path | None = None) -> None:
     try:
         handler = logging.StreamHandler(sys.stderr) if target is None else _file_handler(target)
     except OSError as error:
-        raise ConfigError(
-            f"{config.path}: [Logging] file: {target}: {error.strerror}"
-        ) from error
+        raise ConfigError(f"{config.path}: [Logging] file: {target}: {error.strerror}") from error
     handler.setFormatter(_Json() if config.logging.format == "json" else _Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -33,9 +33,7 @@ class StateDir:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise NodeManagerError(
-                f"[Daemon] state_dir: {self.path}: {error.strerror}"
-            ) from error
+            raise NodeManagerError(f"[Daemon] state_dir: {self.path}: {error.strerror}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -15,6 +15,7 @@ from `n`, so that many seeds explore many interleavings and each can be replayed
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import secrets
@@ -32,7 +33,7 @@ from nodemanager.actors.driver import advance, settle
 from nodemanager.actors.inline import InlinePool
 from nodemanager.actors.pool import use_pool
 from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor
-from nodemanager.actors.timer import TimerActor
+from nodemanager.actors.timer import NextDue, TimerActor
 from nodemanager.api.client import ArvadosApi
 from nodemanager.clock import ManualClock
 from nodemanager.dispatch.dispatcher import DispatchSettings
@@ -192,6 +193,7 @@ class Harness:
         self.clock = ManualClock()
         self.pool = InlinePool(self.seed)
         self.ledger: list[tuple[str, str]] = []
+        self._runners: dict[str, MemoryResource] = {}
         self._random = random.Random(self.seed)  # noqa: S311 (no secret)
         self._using = use_pool(self.pool)
         self.service = Service(Database(IN_MEMORY, self.clock), self.policy, CLUSTER_ID)
@@ -287,6 +289,7 @@ class Harness:
         self.settle()
         while (now := self.clock.elapsed()) < end:
             events = [site.cluster.next_event_at() for site in self.sites.values()]
+            events.append(self.timer.ask(NextDue(), block=True))
             due = [at for at in events if at is not None]
             step = max(now, min([end, self._next_sweep, *due]))
             advance(self.clock, self.timer, self.pool, step - now)
@@ -371,7 +374,8 @@ class Harness:
         record = self.call("containers", "get", uuid=job)
         if not self.program(record).confirms:
             return
-        api = self._as_runner(stdin)
+        token = RunnerSpec.from_json(stdin).api_token
+        api = self._runners[job] = MemoryResource(self.service, token, Wire())
         runner_id = secrets.token_hex(8)
         attributes = {"state": "Running", "runner_id": runner_id}
         try:
@@ -391,17 +395,19 @@ class Harness:
         if end.kind is EndKind.CANCELLED and record["priority"] > 0:
             end = End(EndKind.SIGNALLED, 15)
         attributes = judge(end, DEFAULT_TEMPFAIL_EXITS).as_attributes()
-        self.call("containers", "update", uuid=job, body={"container": attributes})
-
-    def _as_runner(self, stdin: bytes) -> MemoryResource:
-        return MemoryResource(self.service, RunnerSpec.from_json(stdin).api_token, Wire())
+        with contextlib.suppress(ClientApiError):
+            # Refused when the container became final meanwhile; then there is nothing to say.
+            api = self._runners[job]
+            api.containers().update(uuid=job, body={"container": attributes}).execute()
 
     # Inside.
 
     def _group(self, site: Site) -> tuple[pykka.ActorRef[Any], ...]:
         if site.supervisor is None:
             raise ApiError(f"the dispatcher of {site.name} was killed")
-        group: tuple[pykka.ActorRef[Any], ...] = site.supervisor.ask(GetGroup(site.name), block=True)
+        group: tuple[pykka.ActorRef[Any], ...] = site.supervisor.ask(
+            GetGroup(site.name), block=True
+        )
         return group
 
     def _plant(self, name: str, scheduler: FakeScheduler, token: str, wire: Wire) -> Plant:

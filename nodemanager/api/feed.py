@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.actors.actor import Actor
+from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.timer import Schedule
 from nodemanager.api.base import Api, Identity
 from nodemanager.api.messages import Changed, Claim, Claimed, Follow, Following, Ref
@@ -111,7 +111,7 @@ class ClaimActor(_HoldingActor):
             self._later(self._line.poll_seconds)
             return
         self._claim = None
-        self._line.dispatcher.tell(Claimed(claim.me, tuple(containers)))
+        tell_if_alive(self._line.dispatcher, Claimed(claim.me, tuple(containers)))
 
 
 class ChangeActor(_HoldingActor):
@@ -149,9 +149,9 @@ class ChangeActor(_HoldingActor):
             return
         self._cursor = changes.cursor
         if first:
-            self._line.dispatcher.tell(Following(me))
+            tell_if_alive(self._line.dispatcher, Following(me))
         if changes.containers:
-            self._line.dispatcher.tell(Changed(me, changes.containers))
+            tell_if_alive(self._line.dispatcher, Changed(me, changes.containers))
         if changes.containers or first or self._line.wait_seconds > 0:
             self.actor_ref.tell(_Next())
         else:

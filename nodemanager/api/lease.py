@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from nodemanager.actors.actor import Actor
+from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.timer import CancelTimer, Schedule
 from nodemanager.api.base import Api, DispatcherRecord, Identity
 from nodemanager.api.messages import LeaseLost, LeaseRenewed, Offer, Ref, Register, Registered
@@ -90,9 +90,9 @@ class LeaseActor(Actor):
             return
         if self._me is None:
             self._me = Identity(record.uuid, record.epoch)
-            self._dispatcher.tell(Registered(self._me, record, lease_until))
+            tell_if_alive(self._dispatcher, Registered(self._me, record, lease_until))
         else:
-            self._dispatcher.tell(LeaseRenewed(lease_until))
+            tell_if_alive(self._dispatcher, LeaseRenewed(lease_until))
         self._offer = None
         # A lease shorter than the configured interval is still renewed three times over.
         self._again(sent_at + min(self._ping_seconds, record.lease_seconds / 3))
@@ -113,7 +113,7 @@ class LeaseActor(Actor):
     def _lost(self, why: str) -> None:
         self._me = None
         self._timer.tell(CancelTimer(self.actor_ref.actor_urn))
-        self._dispatcher.tell(LeaseLost(why))
+        tell_if_alive(self._dispatcher, LeaseLost(why))
 
     def _again(self, at: float) -> None:
         key = self.actor_ref.actor_urn

@@ -87,10 +87,10 @@ def explain_unclaimed(
 
 def _not_before(container: Container, run_after: float, now: float) -> Reason:
     if container.error:
-        times = f"{container.temp_fails} times in a row" if container.temp_fails > 1 else "once"
+        in_a_row = f" ({container.temp_fails} in a row)" if container.temp_fails > 1 else ""
         return Reason(
             ReasonToken.BACKOFF,
-            f"the attempt before {container.error}; it failed {times} and is tried again later",
+            f"{container.error}{in_a_row}; the next try waits",
             facts={"temp_fails": container.temp_fails},
             since=now,
             next_attempt_at=run_after,

@@ -18,8 +18,10 @@ from nodemanager.runs.request_file import RequestSpec
 
 Record = Mapping[str, Any]
 
+TO_COME = "to come"
+"""Not submitted yet: it comes after others."""
 NOT_SUBMITTED = "not submitted"
-REFUSED = "refused"
+"""And never will be."""
 NEVER_FITS_SECONDS = 3.0
 """How long a reason of tier NEVER has to stand before --run gives up: nodes may just be joining."""
 
@@ -41,9 +43,9 @@ class Standing:
     def state(self) -> str:
         """The container's state, or what stands in its place."""
         if self.refused:
-            return REFUSED if self.spec.after == () else NOT_SUBMITTED
-        if self.request is None:
             return NOT_SUBMITTED
+        if self.request is None:
+            return TO_COME
         if self.container is None:
             return str(self.request["state"])
         return str(self.container["state"])
@@ -180,7 +182,9 @@ def _words(standing: Standing, now: float) -> str:
     if run_after and parse_time(run_after) > now:
         left = format_seconds(parse_time(run_after) - now)
         return (
-            f"{error}; tried again in {left}" if error else f"not before its run_after, in {left}"
+            f"{error}; the next try waits (in {left})"
+            if error
+            else f"not before its run_after (in {left})"
         )
     return ""
 

@@ -7,7 +7,8 @@ request in the API, and besides:
 - `after: [names]`: it is submitted once those are Complete;
 - `cancel_after: 5 s`: it is cancelled that long after it began to run;
 - `run_after: +8 s`: not to start sooner than that after its submission (or a time, as in the API);
-- in a mount of kind file, `output_of: NAME` with a `path` below the output of that request.
+- in a mount of kind file, `output_of: NAME` with a `path` below the output of that request; without it a
+  relative `path` is meant relative to the file.
 
 Amounts of memory and disk may be written as ``512 MiB``. Everything that is wrong in any of the files is
 reported at once, with file, line and field, and then nothing is submitted.
@@ -29,6 +30,7 @@ from nodemanager.runs.yamlfile import Path as YamlPath
 SUFFIXES = (".yml", ".yaml")
 LARGEST_FILE_BYTES = 16 << 20
 
+_STREAMS = ("stdin", "stdout", "stderr")
 _OWN_KEYS = ("after", "cancel_after")
 _AMOUNTS = ("ram", "keep_cache_ram", "keep_cache_disk")
 _PLACEHOLDER = "store:zzzzz-dz642-000000000000000/output/"
@@ -222,7 +224,15 @@ class _RequestReader:
             else:
                 outputs_of[target] = name
                 mount["path"] = _PLACEHOLDER + path
+        elif target not in _STREAMS and mount.get("kind") == "file":
+            mount["path"] = self._beside_the_file(mount.get("path"))
         return mount
+
+    def _beside_the_file(self, path: Any) -> Any:
+        """An input file is meant relative to the YAML file that names it."""
+        if not isinstance(path, str) or not path or path.startswith(("/", "store:")):
+            return path
+        return str((self._path.parent / path).resolve())
 
     def _relative_time(self, merged: dict[str, Any]) -> float | None:
         text = merged.get("run_after")

@@ -148,7 +148,7 @@ class _Run:
                     case Cancel(spec, why):
                         self._cancel(spec, why)
                     case Skip(spec, why):
-                        self._refused[spec.name] = f"not submitted: {why}"
+                        self._refused[spec.name] = why
         except ApiUnavailable as error:
             if not self._away:
                 self._context.view.say(f"the API does not answer, waiting for it: {error}")

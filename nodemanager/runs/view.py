@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nodemanager.model import format_seconds
-from nodemanager.runs.plan import Row
+from nodemanager.runs.plan import TO_COME, Row
 from nodemanager.runs.session import Ending, View
 
 COLOURS = {
@@ -57,12 +57,10 @@ class PlainView:
     def show(self, rows: Sequence[Row]) -> None:
         """A line for each request whose state, attempt or kind of reason is new."""
         for row in rows:
+            if row.state == TO_COME:
+                continue
             # A reason that only counts down is the same reason.
-            mark = (
-                row.state,
-                row.attempt,
-                row.words.partition(" (in ")[0].partition("; tried again")[0],
-            )
+            mark = (row.state, row.attempt, row.words.partition(" (in ")[0])
             if self._seen.get(row.name) == mark:
                 continue
             self._seen[row.name] = mark

@@ -179,14 +179,18 @@ class SchedulerActor(Actor):
         self._spend()
         self._poll_wanted = False
         result: PollResult[Ref] = self._book.polled(self._scheduler.poll(), now)
-        self._report(result.reports)
-        if result.missing:
-            self._spend()
-            ends = self._scheduler.look_up(result.missing)
-            self._report(self._book.looked_up(result.missing, ends))
-        nodes = self._nodes()
+        try:
+            if result.missing:
+                self._spend()
+                ends = self._scheduler.look_up(result.missing)
+                result.reports += self._book.looked_up(result.missing, ends)
+            nodes = self._nodes()
+            # The room that is left goes out before the news that jobs have taken it: else the
+            # subscriber would count that room as free once more.
+            tell_if_alive(self._subscriber, SchedulerView(nodes, tuple(result.strangers), now))
+        finally:
+            self._report(result.reports)
         self._is_heard()
-        self._subscriber.tell(SchedulerView(nodes, tuple(result.strangers), now))
 
     def _nodes(self) -> tuple[Node, ...]:
         self._spend()
@@ -211,7 +215,7 @@ class SchedulerActor(Actor):
             self._plan.due - now,
             extra={"action": "scheduler_silent"},
         )
-        self._subscriber.tell(SchedulerSilent(error, self._silent_since))
+        tell_if_alive(self._subscriber, SchedulerSilent(error, self._silent_since))
         self._later(self._plan.due)
 
     def _later(self, at: float) -> None:

@@ -97,7 +97,7 @@ def test_backoff_and_run_after_are_told_apart() -> None:
     assert asked.token is ReasonToken.RUN_AFTER
     assert backoff.token is ReasonToken.BACKOFF
     assert "exited with 75" in backoff.sentence
-    assert "2 times in a row" in backoff.sentence
+    assert "2 in a row" in backoff.sentence
     assert describe_wait(backoff, 100.0).endswith("(in 60 s)")
 
 
