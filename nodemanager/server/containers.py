@@ -113,12 +113,12 @@ def _report(tx: Transaction, row: Row, attributes: dict[str, Any], role: Role) -
     columns = {k: v for k, v in attributes.items() if k not in _SET_BY_STATE}
     state = ContainerState(row["state"])
     _check_names(columns, role, state)
-    target = _target(columns, state)
     if all(row[name] == value for name, value in columns.items()):
         return row
     if state.is_final:
         changed = ", ".join(sorted(k for k, v in columns.items() if row[k] != v))
         raise invalid(f"{changed}: cannot be modified in state {state}")
+    target = _target(columns, state)
     _check_runner(columns, row, target, role)
     _check_final(columns, state, target)
     by_dispatcher = role == "dispatcher"

@@ -187,7 +187,7 @@ def _capabilities(value: Any) -> Capabilities:
     broken = [str(problem) for problem in plain("capabilities", value)]
     if broken:
         raise invalid(*broken)
-    largest, partitions = value.get("largest") or [], value.get("partitions") or []
+    largest, partitions = value.get("largest", []), value.get("partitions", [])
     if not isinstance(partitions, list) or not all(isinstance(p, str) for p in partitions):
         raise invalid("capabilities.partitions: must be an array of strings")
     if not isinstance(largest, list):

@@ -68,12 +68,10 @@ class Call:
     def attributes(self) -> dict[str, Any]:
         """The record in the body: ``{singular: {...}}``, or the bare object."""
         wrapped = self.body.get(self.singular)
-        if wrapped is None:
-            known = {p.name for p in self.method.parameters}
-            return {k: v for k, v in self.body.items() if k not in known}
-        if not isinstance(wrapped, Mapping):
-            raise invalid(f"{self.singular}: must be an object")
-        return dict(wrapped)
+        if isinstance(wrapped, Mapping):
+            return dict(wrapped)
+        known = {p.name for p in self.method.parameters}
+        return {k: v for k, v in self.body.items() if k not in known}
 
     @property
     def select(self) -> list[str] | None:

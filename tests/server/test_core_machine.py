@@ -1,0 +1,266 @@
+"""Two dispatchers, their runners, users, losses and time in any order: what must always hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from nodemanager.model import CONTAINER_TRANSITIONS, ContainerState
+from nodemanager.server.errors import ServerError
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Cluster, Me
+
+FINAL = [s.value for s in ContainerState if s.is_final]
+NAMES = ("one", "two")
+
+
+class Machine(RuleBasedStateMachine):
+    """Drives a service and remembers who was told what."""
+
+    processes = Bundle("processes")
+    runners = Bundle("runners")
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.tokens = {n: self.cluster.service.create_dispatcher_token(n).text for n in NAMES}
+        self.claimed_by: dict[str, str] = {}
+        self.last: dict[str, dict[str, Any]] = {}
+        self.started: dict[str, str] = {}
+        self.requests: list[str] = []
+        self.cursors: dict[Me, str] = {}
+        self.news: dict[Me, dict[str, dict[str, Any]]] = {}
+
+    def teardown(self) -> None:
+        self.cluster.close()
+
+    # --- what may happen --------------------------------------------------------------------------
+
+    @initialize(target=processes)
+    def both_start(self) -> Any:
+        return multiple(*(self._start(name) for name in NAMES))
+
+    @rule(target=processes, name=st.sampled_from(NAMES))
+    def a_dispatcher_starts(self, name: str) -> Me:
+        """After a crash, or beside its predecessor: the older process is fenced off."""
+        return self._start(name)
+
+    def _start(self, name: str) -> Me:
+        me = self.cluster.dispatcher(name, token=self.tokens[name])
+        items, self.cursors[me] = self.cluster.changes(me, "")
+        assert items == []
+        self.news[me] = {}
+        return me
+
+    @rule(priority=st.integers(1, 3), most=st.integers(1, 2), cores=st.sampled_from([1, 99]))
+    def a_user_asks(self, priority: int, most: int, cores: int) -> None:
+        constraints = {"vcpus": cores, "ram": 1}
+        request = self.cluster.request(
+            priority=priority, container_count_max=most, runtime_constraints=constraints
+        )
+        self.requests.append(request["uuid"])
+
+    @rule(data=st.data(), priority=st.integers(0, 3))
+    def a_user_changes_the_priority(self, data: st.DataObject, priority: int) -> None:
+        if self.requests:
+            uuid = data.draw(st.sampled_from(self.requests))
+            before = self.cluster.get_request(uuid)
+            status, _after = _try(lambda: self.cluster.update_request(uuid, priority=priority))
+            over = before["state"] == "Final" and before["priority"] != priority
+            assert status == (422 if over else 200)
+
+    @rule(me=processes, limit=st.integers(1, 4))
+    def claim(self, me: Me, limit: int) -> None:
+        for container in self._may_be_over(me, lambda: self.cluster.claim(me, limit)) or ():
+            assert container["uuid"] not in self.claimed_by
+            assert container["state"] == "Locked"
+            assert container["runtime_constraints"]["vcpus"] == 1
+            assert container["priority"] > 0
+            self.claimed_by[container["uuid"]] = me.uuid
+
+    @rule(target=runners, me=processes, data=st.data())
+    def start_a_runner(self, me: Me, data: st.DataObject) -> Any:
+        held = [u for u, d in self.claimed_by.items() if d == me.uuid]
+        if not held:
+            return multiple()
+        uuid = data.draw(st.sampled_from(held))
+        body = {**me.by, "uuids": [uuid]}
+        reply = self._may_be_over(
+            me, lambda: self.cluster.call("containers.auth_many", body, token=me.token)
+        )
+        items = reply["items"] if reply else []
+        return multiple(*((uuid, item["api_token"], str(len(self.started))) for item in items))
+
+    @rule(runner=runners, runner_id=st.sampled_from(["a", "b"]))
+    def confirm_a_runner(self, runner: tuple[str, str, str], runner_id: str) -> None:
+        uuid, token, _serial = runner
+        status, _after = _try(
+            lambda: self.cluster.write(token, uuid, state="Running", runner_id=runner_id)
+        )
+        now = self.cluster.container(uuid)
+        if status == 200:
+            assert now["state"] == "Running"
+            assert self.started.setdefault(uuid, runner_id) == runner_id
+        elif now["state"] in FINAL:
+            assert status == 401
+        else:
+            assert (status, now["state"]) == (422, "Running")
+            assert now["runner_id"] != runner_id
+
+    @rule(
+        runner=consumes(runners),
+        state=st.sampled_from(["Complete", "PermFail", "TempFail", "Cancelled"]),
+    )
+    def a_runner_reports(self, runner: tuple[str, str, str], state: str) -> None:
+        uuid, token, _serial = runner
+        before = self.cluster.container(uuid)["state"]
+        status, after = _try(lambda: self.cluster.write(token, uuid, state=state))
+        if before in FINAL:
+            assert status == 401
+        elif state == "Complete" and before == "Locked":
+            assert status == 422
+        else:
+            assert (status, after["state"]) == (200, state)
+            self.cluster.refused_token(token)
+
+    @rule(me=processes, data=st.data(), state=st.sampled_from([*FINAL, "Running"]))
+    def a_dispatcher_reports(self, me: Me, data: st.DataObject, state: str) -> None:
+        if not self.last:
+            return
+        uuid = data.draw(st.sampled_from(sorted(self.last)))
+        before = self.cluster.container(uuid)
+        answers = self._may_be_over(me, lambda: self.cluster.batch(me, (uuid, {"state": state})))
+        if answers is None:
+            assert self.cluster.container(uuid) == before
+        elif self.claimed_by.get(uuid) != me.uuid:
+            assert answers[0]["status"] == 403
+            assert self.cluster.container(uuid) == before
+        elif answers[0]["status"] == 422:
+            assert self.cluster.container(uuid) == before
+        else:
+            assert self.cluster.container(uuid)["state"] == state
+
+    @rule(me=processes, data=st.data())
+    def give_back(self, me: Me, data: st.DataObject) -> None:
+        held = [u for u, d in self.claimed_by.items() if d == me.uuid]
+        if held:
+            uuid = data.draw(st.sampled_from(held))
+            report = {"state": "TempFail", "given_back": True}
+            before = self.cluster.container(uuid)["state"]
+            answers = self._may_be_over(me, lambda: self.cluster.batch(me, (uuid, report)))
+            if answers and answers[0]["status"] == 200 and before not in FINAL:
+                assert before == "Locked"
+
+    @rule(me=processes)
+    def ping(self, me: Me) -> None:
+        self._may_be_over(me, lambda: self.cluster.ping(me))
+
+    @rule(me=processes)
+    def hear_of_changes(self, me: Me) -> None:
+        reply = self._may_be_over(me, lambda: self.cluster.changes(me, self.cursors[me]))
+        if reply is not None:
+            items, self.cursors[me] = reply
+            self.news[me].update({c["uuid"]: c for c in items})
+            for uuid, known in self.news[me].items():
+                now = self.cluster.container(uuid)
+                assert now["priority"] == known["priority"]
+
+    @rule(seconds=st.sampled_from([1, 30, 400]))
+    def time_passes(self, seconds: int) -> None:
+        for _ in range(max(1, seconds // 10)):
+            self.cluster.clock.advance(min(10, seconds))
+            self.cluster.service.sweep()
+
+    @rule(me=processes)
+    def an_operator_declares_it_dead(self, me: Me) -> None:
+        self.cluster.call("dispatchers.lose", token=self.cluster.root_token, uuid=me.uuid)
+
+    def _may_be_over(self, me: Me, act: Any) -> Any:
+        """What `act` returns; None when `me` is lost or has a successor, which must be so then."""
+        record = self.cluster.call("dispatchers.get", token=self.cluster.root_token, uuid=me.uuid)
+        status, result = _try(act)
+        is_over = record["state"] != "alive" or record["epoch"] != me.epoch
+        assert status == (403 if is_over else 200)
+        return result
+
+    # --- what must always hold --------------------------------------------------------------------
+
+    @invariant()
+    def the_contract_holds(self) -> None:
+        self._states_follow_the_table_and_final_is_final()
+        self._every_request_is_served_or_over()
+
+    def _states_follow_the_table_and_final_is_final(self) -> None:
+        listed = self.cluster.call("containers.list", limit=1000)
+        assert listed["items_available"] == len(listed["items"])
+        for now in listed["items"]:
+            before = self.last.get(now["uuid"])
+            self.last[now["uuid"]] = now
+            assert now["dispatcher"] == self.claimed_by.get(now["uuid"])
+            if before is None or before == now:
+                continue
+            assert before["state"] not in FINAL, (before, now)
+            assert before["dispatcher"] in (None, now["dispatcher"])
+            assert before["runner_id"] in (None, now["runner_id"])
+            old, new = ContainerState(before["state"]), ContainerState(now["state"])
+            assert old is new or _reachable(old, new)
+
+    def _every_request_is_served_or_over(self) -> None:
+        containers = self.last
+        for uuid in self.requests:
+            request = self.cluster.get_request(uuid)
+            attempts = self.cluster.attempts(uuid)
+            states = [containers[a["container_uuid"]]["state"] for a in attempts]
+            assert request["container_uuid"] == attempts[-1]["container_uuid"]
+            # Each attempt but the last has failed, and only PermFail is counted.
+            assert set(states[:-1]) <= {"TempFail", "PermFail"}
+            assert request["container_count"] == 1 + states[:-1].count("PermFail")
+            if request["state"] == "Committed":
+                assert states[-1] in ("Queued", "Locked", "Running")
+                assert (states[-1] == "Queued") <= (request["priority"] > 0)
+            else:
+                assert request["state"] == "Final"
+                assert states[-1] in ("Complete", "PermFail", "Cancelled")
+        waiting = [c["uuid"] for c in containers.values() if c["state"] == "Queued"]
+        current = [self.cluster.get_request(uuid)["container_uuid"] for uuid in self.requests]
+        assert set(waiting) <= set(current)
+
+
+def _try(act: Callable[[], Any]) -> tuple[int, Any]:
+    """The status of a call, and its answer if it was taken."""
+    try:
+        return 200, act()
+    except ServerError as error:
+        return error.status, None
+
+
+def _reachable(old: ContainerState, new: ContainerState) -> bool:
+    """In one rule a container may take several steps."""
+    following = CONTAINER_TRANSITIONS[old]
+    return new in following or any(_reachable(step, new) for step in following)
+
+
+def test_whatever_happens_the_contract_holds(make_cluster: Callable[..., Cluster]) -> None:
+    run_state_machine_as_test(
+        lambda: Machine(make_cluster()),  # type: ignore[arg-type]  # any factory will do
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
