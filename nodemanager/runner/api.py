@@ -77,11 +77,14 @@ class RunnerApi:
         body = json.dumps({"container": attributes}).encode()
         return self._json("PUT", self._path(), body, "application/json")
 
-    def write_file(self, path: str, offset: int, data: bytes) -> None:
-        """Put `data` at `offset` of a file of this container; `offset` is at most its size."""
+    def write_file(self, path: str, offset: int, data: bytes, *, complete: bool = False) -> None:
+        """Put `data` at `offset` of a file of this container; `offset` is at most its size.
+
+        With `complete` the whole file is durable at the server when this returns.
+        """
         answer = self._json(
             "PUT",
-            f"{self._path('files')}/{quote(path)}?offset={offset}",
+            f"{self._path('files')}/{quote(path)}?offset={offset}{'&complete=1' if complete else ''}",
             data,
             "application/octet-stream",
         )

@@ -66,10 +66,11 @@ class _Attempt:
         self._command = command
         self._stop = stop
         self._log = log
-        # 401 and 403 are repeated for a while once we are confirmed, never before.
+        # Three ways to repeat a call. 401 and 403 are repeated for a while once we are confirmed, but not
+        # before, nor for the files of others; what comes before the command yields to a stop.
         fenced_after = spec.fenced_after
-        self._claiming = Patience(stop, log.say, preparing=True)
-        self._preparing = Patience(stop, log.say, fenced_after=fenced_after, preparing=True)
+        self._yielding = Patience(stop, log.say, preparing=True)
+        self._fetching = Patience(stop, log.say, fenced_after=fenced_after, preparing=True)
         self._patience = Patience(stop, log.say, fenced_after=fenced_after)
         self._root = Path(spec.scratch, spec.container_uuid)
         self._private = Path(spec.scratch, f"{spec.container_uuid}.runner")
@@ -87,7 +88,7 @@ class _Attempt:
             "log": self._store.log_location,
         }
         try:
-            self._claiming(lambda: self._api.update(attributes))
+            self._yielding(lambda: self._api.update(attributes))
         except ApiRefused as error:
             raise _NotOursError(str(error)) from error
 
@@ -126,7 +127,7 @@ class _Attempt:
         make_private(self._private)
         self._store.begin()
         self._log.attach(self._store.log_directory)
-        record = self._preparing(self._api.container)
+        record = self._fetching(self._api.container)
         if record["state"] in FINAL_STATES:
             raise FencedError(f"became {record['state']} meanwhile")
         if int(record.get("priority") or 0) == 0:
@@ -143,10 +144,17 @@ class _Attempt:
         if self._spec.store != API_STORE:
             return DirectoryStore(Path(self._spec.store), uuid)
         logs = self._private / "log"
-        return ApiStore(self._api, uuid, logs, self._patience, self._claiming)
+        return ApiStore(
+            self._api,
+            uuid,
+            logs,
+            patience=self._patience,
+            reading=self._yielding,
+            say=self._log.say,
+        )
 
     def _make_mounts(self, record: Mapping[str, Any]) -> mounts.MountPlan:
-        plan = mounts.plan_mounts(record, self._preparing(self._api.secret_mounts))
+        plan = mounts.plan_mounts(record, self._fetching(self._api.secret_mounts))
         make_private(self._root)
         (self._root / "tmp").mkdir()
         bind = self._spec.engine != "none"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from typing import Protocol
 from nodemanager.errors import ApiRefused, ApiUnavailable
 from nodemanager.runner.api import Patience, RunnerApi, pauses_seconds
 from nodemanager.runner.copying import copy_file, sync_path
+from nodemanager.runner.logs import RUNNER_LOG
 from nodemanager.runner.mounts import RequestFaultError
 from nodemanager.runner.output import Entry
 
@@ -24,10 +25,15 @@ _PIECE_BYTES = 1024 * 1024
 _UPLOAD_AT_BYTES = 256 * 1024
 _UPLOAD_AT_SECONDS = 1.0
 _LOOK_SECONDS = 0.2
+_TOO_LARGE = 413
 
 
 class StoreError(Exception):
     """The store could not take or give a file; the infrastructure's fault."""
+
+
+class _TooLargeError(Exception):
+    """The API server takes no file of this size; another try would be no different."""
 
 
 class Store(Protocol):
@@ -147,10 +153,13 @@ class ApiStore:
         api: RunnerApi,
         container_uuid: str,
         log_directory: Path,
+        *,
         patience: Patience,
         reading: Patience,
+        say: Callable[[str], None],
     ) -> None:
         """`patience` is for writing; `reading`, for other containers' files, takes no 403 for a fence."""
+        self._say = say
         self._api = api
         self._patience = patience
         self._reading = reading
@@ -177,7 +186,9 @@ class ApiStore:
                     f"output {entry.path}: a link that leads to no file cannot be kept in the API store"
                 )
             try:
-                self._upload_file(path, f"output/{entry.path}")
+                self._upload_rest(path, f"output/{entry.path}", _Tail())
+            except _TooLargeError as error:
+                raise RequestFaultError(f"output {entry.path}: too large: {error}") from error
             except OSError as error:
                 raise StoreError(f"output {entry.path} could not be read: {error}") from error
 
@@ -187,9 +198,13 @@ class ApiStore:
             self._done.set()
             self._thread.join()
         try:
-            for path in sorted(self.log_directory.iterdir()):
+            # The runner's own log last, because it says what became of the others.
+            for path in sorted(self.log_directory.iterdir(), key=lambda p: p.name == RUNNER_LOG):
                 tail = self._tails.setdefault(path.name, _Tail())
-                self._upload_rest(path, f"log/{path.name}", tail)
+                try:
+                    self._upload_rest(path, f"log/{path.name}", tail)
+                except _TooLargeError as error:
+                    self._say(f"log {path.name} is kept up to byte {tail.offset}: {error}")
         except OSError as error:
             raise StoreError(f"logs could not be read: {error}") from error
 
@@ -206,23 +221,25 @@ class ApiStore:
             for piece in self._api.read_file(container_uuid, path):
                 file.write(piece)
 
-    def _upload_file(self, path: Path, name: str) -> None:
-        tail = _Tail()
-        self._upload_rest(path, name, tail)
-        if tail.offset == 0:
-            self._write(name, 0, b"")
-
     def _upload_rest(self, path: Path, name: str, tail: _Tail) -> None:
+        """Upload from `tail` on; the file is durable at the server afterwards."""
         with path.open("rb", buffering=0) as file:
             file.seek(tail.offset)
-            while piece := file.read(_PIECE_BYTES):
-                self._write(name, tail.offset, piece)
+            piece = file.read(_PIECE_BYTES)
+            while True:
+                following = file.read(_PIECE_BYTES) if piece else b""
+                self._write(name, tail.offset, piece, complete=not following)
                 tail.offset += len(piece)
+                if not following:
+                    return
+                piece = following
 
-    def _write(self, name: str, offset: int, piece: bytes) -> None:
+    def _write(self, name: str, offset: int, piece: bytes, *, complete: bool) -> None:
         try:
-            self._patience(lambda: self._api.write_file(name, offset, piece))
+            self._patience(lambda: self._api.write_file(name, offset, piece, complete=complete))
         except ApiRefused as error:
+            if error.status == _TOO_LARGE:
+                raise _TooLargeError(str(error)) from error
             raise StoreError(f"{name} could not be stored: {error}") from error
 
     def _follow(self, api: RunnerApi) -> None:

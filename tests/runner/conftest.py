@@ -42,6 +42,9 @@ class StrictApi:
         self.record = record
         self.secret_mounts: dict[str, Any] = {}
         self.files: dict[str, bytearray] = {}
+        self.durable: set[str] = set()
+        """Files that were said to be complete, and not written to since."""
+        self.largest = 1 << 40
         self.foreign: dict[str, bytes] = {}
         """Files of other containers, by ``uuid/path``."""
         self.calls: list[str] = []
@@ -80,6 +83,7 @@ class StrictApi:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *args: Any) -> None:
                 pass
@@ -143,7 +147,7 @@ class StrictApi:
                 return self._read(uuid, path)
             if uuid != self.record["uuid"] or final:
                 return 403, {"errors": ["not yours"]}
-            return self._write(path, int(parse_qs(url.query)["offset"][0]), headers, body)
+            return self._write(path, parse_qs(url.query), headers, body)
         if uuid != self.record["uuid"]:
             return 404, {"errors": ["Path not found"]}
         if method == "GET" and rest == "secret_mounts":
@@ -159,8 +163,16 @@ class StrictApi:
         data = self.foreign.get(f"{uuid}/{path}")
         return (404, {"errors": ["no such file"]}) if data is None else (200, data)
 
-    def _write(self, path: str, offset: int, headers: Any, body: bytes) -> tuple[int, Any]:
+    def _write(
+        self, path: str, query: dict[str, list[str]], headers: Any, body: bytes
+    ) -> tuple[int, Any]:
+        offset = int(query["offset"][0])
+        if offset + len(body) > self.largest:
+            return 413, {"errors": [f"file larger than {self.largest} bytes"]}
         file = self.files.setdefault(path, bytearray())
+        self.durable.discard(path)
+        if query.get("complete") == ["1"]:
+            self.durable.add(path)
         if headers.get("Content-Type") != "application/octet-stream" or offset > len(file):
             return 422, {"errors": [f"bad write at {offset} of {len(file)}"]}
         if bytes(file[offset : offset + len(body)]) != body[: len(file) - offset]:
@@ -180,6 +192,8 @@ class StrictApi:
             return 200, self.record
         if new not in CONTAINER_TRANSITIONS[old]:
             return 422, {"errors": [f"State: {old} -> {new}"]}
+        if new is ContainerState.COMPLETE and self.durable != set(self.files):
+            return 422, {"errors": ["not durable"]}
         if new is ContainerState.RUNNING and not attributes.get("runner_id"):
             return 422, {"errors": ["runner_id: missing"]}
         self.record.update(attributes)

@@ -129,6 +129,22 @@ def test_the_api_store_refuses_a_link_to_a_directory(lab: Lab) -> None:
     assert "output link: a link that leads to no file" in lab.error()
 
 
+def test_what_is_too_large_for_the_api_store_is_named(lab: Lab) -> None:
+    lab.api.largest = 2000
+    lab.shell("head -c 3000 /dev/zero > out/large")
+    lab.run(store="api")
+    assert lab.record["state"] == "PermFail"
+    assert "output large: too large" in lab.error()
+
+
+def test_a_log_too_large_for_the_api_store_fails_nothing(lab: Lab) -> None:
+    lab.api.largest = 3000
+    lab.shell("seq 2000")
+    lab.run(store="api")
+    assert lab.record["state"] == "Complete"
+    assert b"log stdout.txt is kept up to byte 0" in lab.api.files["log/runner.txt"]
+
+
 def test_much_output_arrives_whole(lab: Lab) -> None:
     lab.shell("seq 300000; seq 300000 >&2; printf end")
     lab.run(store="api")
