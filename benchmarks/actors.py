@@ -128,7 +128,7 @@ def measure(kind: type[Pooled | Threaded], size: int) -> dict[str, float]:
         "memory": (resident_bytes() - before) / size / 1024,
         "threads": thread_count(),
     }
-    few = kind is Threaded and size >= MOST_THREADS
+    few = kind is Threaded
     tells, asks = (20_000, 10_000) if few else (200_000, 50_000)
     result["tell_one"] = tells / timed(lambda: tell_one(refs[0], tells))[0]
     result["tell_spread"] = max(tells, size) / timed(lambda: tell_spread(refs, max(tells, size)))[0]

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Literal, Self
 import pykka
 
 from nodemanager.actors.fatal import end_process, is_fatal
-from nodemanager.actors.mailbox import Mailbox, PooledFuture
+from nodemanager.actors.future import PooledFuture
+from nodemanager.actors.mailbox import Mailbox
 from nodemanager.actors.pool import current_pool
 from nodemanager.actors.registry import speed_up
 from nodemanager.errors import NodeManagerError

@@ -8,7 +8,8 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 
-from nodemanager.actors.mailbox import Mailbox, Pool, PooledFuture, Runner
+from nodemanager.actors.future import Pool, PooledFuture, Runner
+from nodemanager.actors.mailbox import Mailbox
 from nodemanager.errors import NodeManagerError
 
 MAX_STEPS = 1_000_000

@@ -27,8 +27,9 @@ from typing import Any
 
 import pykka
 
+from nodemanager.actors.future import Pool, PooledFuture, Runner, here, pausing
 from nodemanager.actors.inline import InlinePool
-from nodemanager.actors.mailbox import Mailbox, Pool, PooledFuture, Runner, here, pausing
+from nodemanager.actors.mailbox import Mailbox
 from nodemanager.errors import NodeManagerError
 
 __all__ = ["ActorPool", "InlinePool", "Pool", "blocking", "current_pool", "use_pool"]

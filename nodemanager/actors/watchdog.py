@@ -21,7 +21,8 @@ import pykka
 from pykka.messages import ProxyGetAttr
 
 from nodemanager.actors.fatal import end_process
-from nodemanager.actors.mailbox import Mailbox, PooledFuture
+from nodemanager.actors.future import PooledFuture
+from nodemanager.actors.mailbox import Mailbox
 from nodemanager.clock import Clock
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import pykka
 import pytest
 
 from nodemanager.actors.actor import Actor
-from nodemanager.actors.mailbox import AskCycle, PooledFuture
+from nodemanager.actors.future import AskCycle, PooledFuture
 from nodemanager.actors.pool import (
     ActorPool,
     PoolClosed,

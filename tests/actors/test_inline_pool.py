@@ -9,8 +9,8 @@ import pykka
 import pytest
 
 from nodemanager.actors.actor import Actor
+from nodemanager.actors.future import AskCycle, PooledFuture
 from nodemanager.actors.inline import NeverAnswered, NeverIdle
-from nodemanager.actors.mailbox import AskCycle, PooledFuture
 from nodemanager.actors.pool import InlinePool, use_pool
 
 
