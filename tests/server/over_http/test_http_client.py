@@ -171,7 +171,8 @@ def test_a_held_claim_wakes_when_run_after_comes(
     body = {**me, "claim_id": f"due-{uuid}", "limit": 5, "wait": 20}
     items = dispatcher_api.containers().claim(body=body).execute()["items"]
     assert [item["uuid"] for item in items] == [uuid]
-    assert -0.01 < time.time() - due < 1.0
+    # Sooner than the server looks again by itself.
+    assert -0.01 < time.time() - due < 3.0
 
 
 def test_a_held_claim_ends_with_its_wait(dispatcher_api: Any, me: dict[str, Any]) -> None:
@@ -179,7 +180,7 @@ def test_a_held_claim_ends_with_its_wait(dispatcher_api: Any, me: dict[str, Any]
     began = time.monotonic()
     body = {**me, "claim_id": f"in-vain-{time.time_ns()}", "wait": 0.3}
     assert dispatcher_api.containers().claim(body=body).execute()["items"] == []
-    assert 0.29 < time.monotonic() - began < 5
+    assert 0.29 < time.monotonic() - began < 15
 
 
 def test_held_changes_wake_when_somebody_else_writes(
