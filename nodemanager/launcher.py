@@ -22,6 +22,7 @@ from rich.console import Console
 from nodemanager import __version__, logs
 from nodemanager.api.connection import connect
 from nodemanager.api.embedded import EmbeddedServer
+from nodemanager.api.keeper import EmbeddedKeeper
 from nodemanager.api.requests import ArvadosRequests
 from nodemanager.check import check
 from nodemanager.clock import SystemClock
@@ -127,7 +128,9 @@ def _serve(config: Config, flags: argparse.Namespace) -> int:
         logs.set_up(config, _log_file(config, flags))
         log.info("%s starts", _versions(), extra={"action": "start"})
         server = (
-            EmbeddedServer(config.path, config.daemon.state_dir) if config.is_embedded else None
+            EmbeddedKeeper(EmbeddedServer(config.path, config.daemon.state_dir))
+            if config.is_embedded
+            else None
         )
         try:
             return _run(config, flags, server, signals.stop)
@@ -148,7 +151,7 @@ def _log_file(config: Config, flags: argparse.Namespace) -> Path | None:
 def _run(
     config: Config,
     flags: argparse.Namespace,
-    server: EmbeddedServer | None,
+    server: EmbeddedKeeper | None,
     stop: threading.Event,
 ) -> int:
     # Bad files are told before anything is started.
@@ -186,7 +189,7 @@ def _run(
             log.warning("not everything was written in time", extra={"action": "stop"})
 
 
-def _endpoint(config: Config, server: EmbeddedServer | None) -> tuple[Endpoint, str]:
+def _endpoint(config: Config, server: EmbeddedKeeper | None) -> tuple[Endpoint, str]:
     """Where the API is, as the dispatcher and with the token of one who submits."""
     arvados = config.arvados
     if server is None:

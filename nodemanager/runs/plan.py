@@ -166,7 +166,7 @@ def row(standing: Standing, now: float) -> Row:
 
 def _words(standing: Standing, now: float) -> str:
     if standing.refused or standing.cancelled:
-        return standing.refused or f"cancelled: {standing.cancelled}"
+        return standing.refused or standing.cancelled
     if standing.request is None:
         return f"after {', '.join(standing.spec.after)}" if standing.spec.after else ""
     container = standing.container or {}

@@ -70,9 +70,9 @@ def load_requests(source: Path) -> tuple[RequestSpec, ...]:
     for path in _files(source):
         found, wrong = _load_file(path)
         specs.extend(found)
-        mistakes.extend(
-            f"{path}:{m.line}: {m.message}" for m in sorted(wrong, key=lambda m: m.line)
-        )
+        # What is wrong in the defaults is wrong in every request, and told once.
+        unique = sorted(dict.fromkeys(wrong), key=lambda mistake: mistake.line)
+        mistakes.extend(f"{path}:{mistake.line}: {mistake.message}" for mistake in unique)
     if not mistakes:
         mistakes.extend(_check_names(source, specs))
     if mistakes:
@@ -275,8 +275,15 @@ class _RequestReader:
         self._mistakes.append(Mistake(self._line_of(where), f"{where}: {message}"))
 
     def _line_of(self, where: str) -> int:
-        """The line of a dotted path, whose parts (mount targets) may hold dots themselves."""
-        path, rest = self._at, where.split(".")
+        """The line of a dotted path: in the request, or in the defaults if it is said there."""
+        own = self._follow(self._at, where)
+        shared = self._follow(("defaults",), where)
+        is_shared = len(shared) - 1 > len(own) - len(self._at)
+        return self._document.line_of(shared if is_shared else own)
+
+    def _follow(self, path: YamlPath, where: str) -> YamlPath:
+        """As far along `where` as the document goes; its parts (mount targets) may hold dots."""
+        rest = where.split(".")
         while rest:
             for length in range(len(rest), 0, -1):
                 longer = (*path, ".".join(rest[:length]))
@@ -285,7 +292,7 @@ class _RequestReader:
                     break
             else:
                 break
-        return self._document.line_of(path)
+        return path
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

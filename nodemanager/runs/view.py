@@ -107,7 +107,7 @@ class LiveView:
         final = sum(row.final for row in rows)
         self._bar.update(self._task, completed=final, total=len(rows))
         room = max(5, min(MOST_ROWS, self._console.size.height - SPARE_LINES))
-        self._live.update(Group(table(rows, room), self._bar))
+        self._live.update(Group(picture(rows, room), self._bar))
 
     def say(self, message: str) -> None:
         """See `View.say`; the line stays above the table."""
@@ -123,8 +123,8 @@ class LiveView:
         self._live.stop()
 
 
-def table(rows: Sequence[Row], room: int) -> Table:
-    """At most `room` rows, those under way first, and one line for the rest."""
+def picture(rows: Sequence[Row], room: int) -> Group:
+    """A table of at most `room` rows, those under way first, and one line for the rest."""
     shown = Table(box=None, pad_edge=False, expand=True)
     shown.add_column("container", no_wrap=True, ratio=3)
     shown.add_column("state", no_wrap=True, width=13)
@@ -136,10 +136,10 @@ def table(rows: Sequence[Row], room: int) -> Table:
     for row in first:
         shown.add_row(*_cells(row))
     left = Counter(row.state for row in rows) - Counter(row.state for row in first)
-    if left:
-        words = ", ".join(f"{count} {state}" for state, count in left.items())
-        shown.add_row(Text(f"... {words}", style="dim"))
-    return shown
+    if not left:
+        return Group(shown)
+    words = ", ".join(f"{count} {state}" for state, count in sorted(left.items()))
+    return Group(shown, Text(f"and {words}", style="dim"))
 
 
 def _cells(row: Row) -> list[Text]:
@@ -154,18 +154,24 @@ def _cells(row: Row) -> list[Text]:
 
 
 def print_ending(console: Console, ending: Ending) -> None:
-    """The last words: how each request ended, where its log and output are, and the totals."""
+    """The last words: how each request ended, where its log and output are, and the totals.
+
+    Of many requests only those that are not Complete are named.
+    """
     console.print()
-    width = max((len(printable(row.name)) for row in ending.rows), default=0)
+    many = len(ending.rows) > MOST_ROWS
+    named = [row for row in ending.rows if not (many and row.complete)]
+    width = max((len(printable(row.name)) for row in named), default=0)
     logs = {name: (log, output) for name, log, output in ending.places}
-    for row in ending.rows:
-        took = "" if row.elapsed is None else f" in {format_seconds(row.elapsed)}"
-        tries = f", attempt {row.attempt}" if row.attempt > 1 else ""
-        words = f": {row.words}" if row.words else ""
+    for row in named:
+        took = "" if row.elapsed is None else f"in {format_seconds(row.elapsed)}"
+        tries = f"attempt {row.attempt}" if row.attempt > 1 else ""
+        facts = ", ".join(filter(None, (took, tries)))
+        words = ": ".join(filter(None, (facts, row.words)))
         state = Text(f"{row.state:<13}", style=COLOURS.get(row.state, ""))
         line = Text(f"{printable(row.name):<{width}}  ")
         line.append_text(state)
-        line.append(printable(f"{took}{tries}{words}".lstrip()))
+        line.append(printable(words))
         console.print(line, soft_wrap=True)
         log, output = logs.get(row.name, ("", ""))
         for label, place in (("log", log), ("output", output)):

@@ -46,7 +46,11 @@ def load_documents(text: str) -> tuple[list[Document], list[Mistake]]:
     """All documents of a file, and everything about it that is no YAML or says a thing twice."""
     mistakes: list[Mistake] = []
     documents: list[Document] = []
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        return [], [Mistake(line, f"is not YAML: {error.reason}")]
     try:
         while loader.check_node():
             node = loader.get_node()
