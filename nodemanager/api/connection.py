@@ -6,6 +6,7 @@ repeated by whoever made it, on a schedule that knows about leases and shutdowns
 
 from __future__ import annotations
 
+import http.client
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def connect(
     It fetches the discovery document, so it raises `ApiUnavailable` when nobody answers there. `timeout`
     is seconds per read; calls that are held open need more than they are held.
     """
-    http = httplib2.Http(
+    transport = httplib2.Http(
         ca_certs=None if ca_file is None else str(ca_file),
         disable_ssl_certificate_validation=insecure,
         timeout=timeout,
@@ -41,19 +42,24 @@ def connect(
     # and there are only a handful of threads.
     discovery = f"{url.rstrip('/')}/discovery/v1/apis/arvados/v1/rest"
     try:
-        return api_client("v1", discovery, token, http=http, cache=False, num_retries=0)
+        return api_client("v1", discovery, token, http=transport, cache=False, num_retries=0)
     except _FAILURES as error:
+        transport.close()
         raise ApiUnavailable(f"{url}: {_words(error)}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        # The client takes any JSON for a discovery document, and trips over what is missing.
+        transport.close()
+        raise ApiUnavailable(f"{url}: what answers there is no Arvados API") from error
 
 
-def call(request: Any) -> Any:
-    """Execute a prepared request and return its JSON.
+def call(request: Any) -> dict[str, Any]:
+    """Execute a prepared request and return its JSON object.
 
     Raises `ApiRefused` when the API said no, with its words, and `ApiUnavailable` when it did not say
     anything usable: the call may or may not have happened.
     """
     try:
-        return request.execute(num_retries=0)
+        reply = request.execute(num_retries=0)
     except HttpError as error:
         status = int(error.resp.status)
         if status in _REFUSALS:
@@ -61,10 +67,19 @@ def call(request: Any) -> Any:
         raise ApiUnavailable(f"{request.uri}: {_words(error)}") from error
     except _FAILURES as error:
         raise ApiUnavailable(f"{request.uri}: {_words(error)}") from error
+    if not isinstance(reply, dict):
+        raise ApiUnavailable(f"{request.uri}: answered no JSON object")
+    return reply
 
 
-_FAILURES = (OSError, httplib2.HttpLib2Error, ClientError, ValueError)
-"""Refused, reset or timed out; broken TLS; an answer that is no JSON."""
+_FAILURES = (
+    OSError,
+    http.client.HTTPException,
+    httplib2.HttpLib2Error,
+    ClientError,
+    ValueError,
+)
+"""Refused, reset or timed out; broken TLS; an answer cut short; an answer that is no JSON."""
 
 
 def _words(error: Exception) -> str:
