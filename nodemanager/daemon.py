@@ -125,16 +125,18 @@ class Daemon:
 def make_scheduler(config: Config) -> Scheduler:
     """The scheduler module that `[Dispatch] scheduler` names; raises `ConfigError`."""
     module = find_scheduler(config.dispatch.scheduler)
-    state_dir = config.daemon.state_dir / "scheduler"
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return module(
         SchedulerContext(
             cluster_id=config.arvados.cluster_id,
-            state_dir=state_dir,
+            state_dir=_scheduler_dir(config),
             options=config.scheduler.options,
             command_seconds=config.scheduler.command_timeout,
         )
     )
+
+
+def _scheduler_dir(config: Config) -> Path:
+    return config.daemon.state_dir / "scheduler"
 
 
 def store_of(config: Config) -> str:
@@ -143,11 +145,12 @@ def store_of(config: Config) -> str:
 
 
 def _make_directories(config: Config) -> None:
-    """Make the store if it is ours to make.
+    """Make the scheduler module's directory, and the store if it is ours to make.
 
     A store outside the state directory is a shared file system: making its directory while it is not
     mounted would scatter logs and outputs over the disks of the nodes.
     """
+    _scheduler_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
     store = config.runner.store
     if store is None:
         return

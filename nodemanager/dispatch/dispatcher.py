@@ -74,6 +74,7 @@ from nodemanager.schedulers.messages import (
     Forget,
     SchedulerSilent,
     SchedulerView,
+    Subscribe,
 )
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,7 @@ class DispatcherActor(Actor):
         match message:
             case Peers():
                 self._peers = message
+                message.scheduler.tell(Subscribe(self.actor_ref))
                 self._tick(Turn(), self._settings.turn_seconds)
                 self._tick(Relist(), self._settings.relist_seconds)
             case SchedulerView():

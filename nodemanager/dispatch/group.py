@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from nodemanager.actors.actor import Actor
 from nodemanager.api.base import Api
 from nodemanager.api.feed import ChangeActor, ClaimActor, Line
 from nodemanager.api.lease import LeaseActor
@@ -39,46 +41,53 @@ class Plant:
     def start(self, supervisor: Ref, key: Hashable) -> Sequence[Ref]:
         """Start all actors under `supervisor`; the dispatcher comes first. See `StartGroup`."""
         scheduler = self.scheduler()
-        dispatcher = DispatcherActor.start_under(
-            supervisor, key, self.settings, self.template, self.clock
-        )
+        started: list[Ref] = []
+        try:
+            return self._start(supervisor, key, scheduler, started)
+        except BaseException:
+            # The supervisor only knows actors it was given.
+            for actor in started:
+                actor.stop(block=False)
+            raise
+
+    def _start(
+        self, supervisor: Ref, key: Hashable, scheduler: Scheduler, started: list[Ref]
+    ) -> Sequence[Ref]:
+        def start(kind: type[Actor], *args: Any, **kwargs: Any) -> Ref:
+            actor = kind.start_under(supervisor, key, *args, **kwargs)
+            started.append(actor)
+            return actor
+
+        timer, clock = self.timer, self.clock
+        dispatcher = start(DispatcherActor, self.settings, self.template, clock)
         line = Line(
             connect=self.connect,
             dispatcher=dispatcher,
-            timer=self.timer,
-            clock=self.clock,
+            timer=timer,
+            clock=clock,
             wait_seconds=self.claim_wait_seconds,
             poll_seconds=self.settings.turn_seconds,
         )
-        lease = LeaseActor.start_under(
-            supervisor,
-            key,
+        lease = start(
+            LeaseActor,
             connect=self.connect,
             name=self.name,
             scheduler=scheduler.name,
             ping_seconds=self.ping_seconds,
             dispatcher=dispatcher,
-            timer=self.timer,
-            clock=self.clock,
+            timer=timer,
+            clock=clock,
         )
-        peers = Peers(
-            scheduler=SchedulerActor.start_under(
-                supervisor, key, scheduler, self.pace, dispatcher, self.timer, self.clock
-            ),
-            lease=lease,
-            claims=ClaimActor.start_under(supervisor, key, line),
-            changes=ChangeActor.start_under(supervisor, key, line),
-            reader=ReaderActor.start_under(supervisor, key, self.connect, self.timer, self.clock),
-            writer=WriterActor.start_under(supervisor, key, self.connect, self.timer, self.clock),
-            timer=self.timer,
+        # All others wait to be told something; the dispatcher begins when it knows them.
+        dispatcher.tell(
+            Peers(
+                scheduler=start(SchedulerActor, scheduler, self.pace, timer, clock),
+                lease=lease,
+                claims=start(ClaimActor, line),
+                changes=start(ChangeActor, line),
+                reader=start(ReaderActor, self.connect, timer, clock),
+                writer=start(WriterActor, self.connect, timer, clock),
+                timer=timer,
+            )
         )
-        dispatcher.tell(peers)
-        return (
-            dispatcher,
-            peers.scheduler,
-            peers.lease,
-            peers.claims,
-            peers.changes,
-            peers.reader,
-            peers.writer,
-        )
+        return started

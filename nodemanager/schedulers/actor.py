@@ -32,6 +32,7 @@ from nodemanager.schedulers.messages import (
     SchedulerView,
     Seek,
     Submit,
+    Subscribe,
 )
 
 log = logging.getLogger(__name__)
@@ -57,17 +58,15 @@ class _Turn:
 
 
 class SchedulerActor(Actor):
-    """See the module's docstring. `subscriber` gets a `SchedulerView` after each poll."""
+    """See the module's docstring. It begins when somebody tells it `Subscribe`."""
 
     kind = "io"
 
-    def __init__(
-        self, scheduler: Scheduler, pace: Pace, subscriber: Ref, timer: Ref, clock: Clock
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, pace: Pace, timer: Ref, clock: Clock) -> None:
         super().__init__()
         self._scheduler = scheduler
         self._pace = pace
-        self._subscriber = subscriber
+        self._subscriber: Ref | None = None
         self._timer = timer
         self._clock = clock
         self._book: JobBook[Ref] = JobBook()
@@ -81,12 +80,6 @@ class SchedulerActor(Actor):
         self._silent_since: float | None = None
         self._budget = Budget(pace.commands_per_second, clock.elapsed())
 
-    def on_start(self) -> None:
-        """Poll at once, and whenever the module says that something changed."""
-        ref = self.actor_ref
-        self._scheduler.listen(lambda: _wake(ref))
-        self._tell_turn()
-
     def on_stop(self) -> None:
         """Let go of the module; jobs stay."""
         self._scheduler.close()
@@ -99,6 +92,8 @@ class SchedulerActor(Actor):
                 self._poll_wanted = self._poll_wanted or poll
                 self._turn(now)
                 return
+            case Subscribe(subscriber):
+                self._begin(subscriber)
             case Submit(spec, owner, earlier):
                 self._report(self._book.want(spec, owner, earlier, now))
             case Seek(name, owner):
@@ -121,6 +116,16 @@ class SchedulerActor(Actor):
         self._tell_turn()
 
     # A turn.
+
+    def _begin(self, subscriber: Ref) -> None:
+        """Poll at once, and whenever the module says that something changed."""
+        self._subscriber = subscriber
+        ref = self.actor_ref
+        self._scheduler.listen(lambda: _wake(ref))
+
+    def _tell_subscriber(self, message: SchedulerView | SchedulerSilent) -> None:
+        if self._subscriber is not None:
+            tell_if_alive(self._subscriber, message)
 
     def _tell_turn(self) -> None:
         """One turn for everything that is in the inbox now: it comes after all of it."""
@@ -187,7 +192,7 @@ class SchedulerActor(Actor):
             nodes = self._nodes()
             # The room that is left goes out before the news that jobs have taken it: else the
             # subscriber would count that room as free once more.
-            tell_if_alive(self._subscriber, SchedulerView(nodes, tuple(result.strangers), now))
+            self._tell_subscriber(SchedulerView(nodes, tuple(result.strangers), now))
         finally:
             self._report(result.reports)
         self._is_heard()
@@ -215,7 +220,7 @@ class SchedulerActor(Actor):
             self._plan.due - now,
             extra={"action": "scheduler_silent"},
         )
-        tell_if_alive(self._subscriber, SchedulerSilent(error, self._silent_since))
+        self._tell_subscriber(SchedulerSilent(error, self._silent_since))
         self._later(self._plan.due)
 
     def _later(self, at: float) -> None:

@@ -14,6 +14,13 @@ Ref: TypeAlias = pykka.ActorRef[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Begin: poll, and tell `subscriber` a `SchedulerView` after each."""
+
+    subscriber: Ref
+
+
+@dataclass(frozen=True, slots=True)
 class Submit:
     """Submit a job once no job named in `earlier` is left; reports go to `owner`."""
 
