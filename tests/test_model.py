@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,13 +20,11 @@ from nodemanager.model import (
     resources_of,
 )
 
+ARCHITECTURE = Path(__file__).parents[1] / "docs/explanation/architecture.md"
 
-def test_the_transitions_are_those_of_the_design_page() -> None:
-    graph = """
-        Queued  -> Locked, Cancelled
-        Locked  -> Running, TempFail, PermFail, Cancelled
-        Running -> Complete, TempFail, PermFail, Cancelled
-    """
+
+def test_the_transitions_are_those_of_the_documentation() -> None:
+    graph = ARCHITECTURE.read_text().partition("```states\n")[2].partition("```")[0]
     wanted: dict[str, set[str]] = {state.value: set() for state in ContainerState}
     for line in graph.strip().splitlines():
         before, _, after = line.partition("->")
