@@ -34,6 +34,9 @@ EXIT_REPORTED = 0
 EXIT_NOT_RECORDED = 70
 EXIT_NOT_OURS = 77
 
+NODE_NAME = os.uname().nodename
+"""Told to users in `runtime_status`, beside whatever else is there."""
+
 
 def run(spec: RunnerSpec, command: Command, stop: Stop) -> int:
     """Run the container of `spec`; returns the exit status of the runner."""
@@ -86,6 +89,7 @@ class _Attempt:
             "state": ContainerState.RUNNING.value,
             "runner_id": os.urandom(16).hex(),
             "log": self._store.log_location,
+            "runtime_status": {"node": NODE_NAME},
         }
         try:
             self._yielding(lambda: self._api.update(attributes))
@@ -198,6 +202,7 @@ class _Attempt:
         attributes = outcome.as_attributes() | {"log": self._store.log_location}
         if self._output:
             attributes["output"] = self._output
+        attributes["runtime_status"] = {**attributes.get("runtime_status", {}), "node": NODE_NAME}
         try:
             self._patience(lambda: self._api.update(attributes))
         except ApiRefused as error:
