@@ -64,7 +64,9 @@ def test_a_lost_dispatcher_writes_nothing_and_registers_anew(cluster: Cluster) -
     (container,) = cluster.claim(me)
     cluster.call("dispatchers.lose", token=cluster.root_token, uuid=me.uuid)
     assert cluster.container(container["uuid"])["state"] == "TempFail"
-    update: dict[str, Any] = {"updates": [{"uuid": container["uuid"], "attributes": {"state": "TempFail"}}]}
+    update: dict[str, Any] = {
+        "updates": [{"uuid": container["uuid"], "attributes": {"state": "TempFail"}}]
+    }
     for method, body in (
         ("containers.claim", {}),
         ("containers.batch_update", update),
