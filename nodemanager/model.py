@@ -381,6 +381,12 @@ class Reason:
             == (other.token, other.sentence, other.advice, other.next_attempt_at)
         )
 
+    def line(self, now: float) -> str:
+        """For people, at Unix time `now`: the sentence, and how long it still takes where known."""
+        if self.next_attempt_at is None or self.next_attempt_at <= now:
+            return self.sentence
+        return f"{self.sentence} (in {format_seconds(self.next_attempt_at - now)})"
+
     def as_dict(self) -> dict[str, Any]:
         """The `properties` of a dispatch link, and the form in `status.json`."""
         return {

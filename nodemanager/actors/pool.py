@@ -158,7 +158,10 @@ class ActorPool(Pool):
         left = [ref for ref in actors if ref.is_alive()]
         for ref in left:
             doing = ref.actor_inbox.current if isinstance(ref.actor_inbox, Mailbox) else None
-            log.warning(
+            # Whoever declares that it may take long (a call held open) is no surprise.
+            expected = isinstance(ref.actor_inbox, Mailbox) and ref.actor_inbox.answers_within > 0
+            log.log(
+                logging.INFO if expected else logging.WARNING,
                 "%s did not stop in time; it is handling %s",
                 ref,
                 "nothing" if doing is None else type(doing.message).__qualname__,

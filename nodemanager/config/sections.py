@@ -204,7 +204,7 @@ class Dispatch:
         " beyond it.",
     )
     claim_wait: float = option(
-        Seconds(0, 300),
+        Seconds(0, 60),
         "20 s",
         "How long a claim is held open at the API until there is work; 0 asks every poll_time instead.",
     )

@@ -14,7 +14,6 @@ from nodemanager.model import (
     NodeState,
     Reason,
     ReasonToken,
-    format_seconds,
 )
 
 CLAIM_BATCH = 1000
@@ -101,10 +100,3 @@ def _not_before(container: Container, run_after: float, now: float) -> Reason:
         since=now,
         next_attempt_at=run_after,
     )
-
-
-def describe_wait(reason: Reason, now: float) -> str:
-    """One line for people: the sentence, and how long it still takes where that is known."""
-    if reason.next_attempt_at is None or reason.next_attempt_at <= now:
-        return reason.sentence
-    return f"{reason.sentence} (in {format_seconds(reason.next_attempt_at - now)})"

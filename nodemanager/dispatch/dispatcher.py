@@ -47,7 +47,6 @@ from nodemanager.dispatch.claiming import (
     Load,
     capabilities_of,
     claim_limit,
-    describe_wait,
     explain_unclaimed,
 )
 from nodemanager.dispatch.container import ContainerActor, Surroundings
@@ -459,7 +458,7 @@ class DispatcherActor(Actor):
         lines = []
         for uuid, child in self._children.items():
             reason = self._reasons.get(uuid)
-            words = "" if reason is None else describe_wait(reason, now)
+            words = "" if reason is None else reason.line(now)
             lines.append((uuid, child.container.state, child.node, words))
         return Status(
             me=None if self._around is None else self._around.me,

@@ -177,7 +177,7 @@ def _words(standing: Standing, now: float) -> str:
     if standing.is_final or ContainerState(container.get("state", "Queued")).is_final:
         return error
     if standing.reason is not None:
-        return _reason(standing.reason, now)
+        return standing.reason.line(now)
     run_after = container.get("run_after")
     if run_after and parse_time(run_after) > now:
         left = format_seconds(parse_time(run_after) - now)
@@ -186,13 +186,8 @@ def _words(standing: Standing, now: float) -> str:
             if error
             else f"not before its run_after (in {left})"
         )
-    return ""
-
-
-def _reason(reason: Reason, now: float) -> str:
-    if reason.next_attempt_at is None or reason.next_attempt_at <= now:
-        return reason.sentence
-    return f"{reason.sentence} (in {format_seconds(reason.next_attempt_at - now)})"
+    # What is written as a reason is what lasts; until then the state says enough.
+    return "not looked at yet" if state == ContainerState.QUEUED else "claimed, on its way"
 
 
 def _elapsed(container: Record, now: float) -> float | None:

@@ -8,7 +8,6 @@ from nodemanager.dispatch.claiming import (
     Load,
     capabilities_of,
     claim_limit,
-    describe_wait,
     explain_unclaimed,
 )
 from nodemanager.dispatch.reasons import ReasonBook
@@ -98,7 +97,7 @@ def test_backoff_and_run_after_are_told_apart() -> None:
     assert backoff.token is ReasonToken.BACKOFF
     assert "exited with 75" in backoff.sentence
     assert "2 in a row" in backoff.sentence
-    assert describe_wait(backoff, 100.0).endswith("(in 60 s)")
+    assert backoff.line(100.0).endswith("(in 60 s)")
 
 
 def reason(sentence: str, since: float = 0.0) -> Reason:
