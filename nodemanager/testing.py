@@ -310,7 +310,11 @@ class Harness:
     # Users.
 
     def submit(self, **attributes: Any) -> str:
-        """Commit a container request; its UUID. What is not given has a small default."""
+        """Commit a container request; its UUID. What is not given has a small default.
+
+        Takes a millisecond, so that of equally urgent requests the first comes first.
+        """
+        self.clock.advance(0.001)
         request = {
             "command": ["true"],
             "container_image": "none",
