@@ -182,7 +182,6 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         scheduler=lambda: make_scheduler(config),
         template=_template(config, endpoint),
         settings=DispatchSettings(
-            cluster_id=config.arvados.cluster_id,
             max_claimed=config.dispatch.max_claimed,
             turn_seconds=config.dispatch.poll_time,
             relist_seconds=config.dispatch.full_list_interval,

@@ -430,7 +430,6 @@ class Harness:
                 ),
             ),
             settings=DispatchSettings(
-                cluster_id=CLUSTER_ID,
                 max_claimed=self.max_claimed,
                 turn_seconds=self.claim_poll_seconds,
                 relist_seconds=600.0,

@@ -17,7 +17,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.actors.actor import Actor, ChildFailed, tell_if_alive
+from nodemanager.actors.actor import Actor, ChildFailed
 from nodemanager.actors.timer import Schedule
 from nodemanager.api.base import Identity
 from nodemanager.api.messages import (
@@ -43,18 +43,17 @@ from nodemanager.api.messages import (
     Waiting,
 )
 from nodemanager.clock import Clock
+from nodemanager.dispatch.children import Children
 from nodemanager.dispatch.claiming import (
-    Load,
     capabilities_of,
     claim_limit,
     explain_unclaimed,
 )
-from nodemanager.dispatch.container import ContainerActor, Surroundings
+from nodemanager.dispatch.container import Surroundings
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import (
     Abandon,
     Again,
-    ContainerIs,
     Done,
     GetStatus,
     Relist,
@@ -84,8 +83,6 @@ EXPLAINED = 1000
 STRANGER_PATIENCE_SECONDS = 30.0
 """Between two questions at the API about the same job that nobody here asked for."""
 
-LONGEST_RESTART_PAUSE_SECONDS = 60.0
-
 
 @dataclass(frozen=True, slots=True)
 class Peers:
@@ -104,19 +101,10 @@ class Peers:
 class DispatchSettings:
     """The options of `[Dispatch]` that the dispatcher reads."""
 
-    cluster_id: str
     max_claimed: int
     turn_seconds: float
     relist_seconds: float
     tempfail_exits: frozenset[int]
-
-
-@dataclass(slots=True)
-class _Child:
-    actor: Ref
-    container: Container
-    waits: bool
-    node: str = ""
 
 
 class DispatcherActor(Actor):
@@ -129,8 +117,7 @@ class DispatcherActor(Actor):
         self._clock = clock
         self._peers: Peers | None = None
         self._around: Surroundings | None = None
-        self._children: dict[str, _Child] = {}
-        self._waiting_children = 0
+        self._children = Children(self.actor_ref)
         self._reasons = ReasonBook()
         self._unclaimed: frozenset[str] = frozenset()
         self._nodes: tuple[Node, ...] = ()
@@ -140,7 +127,6 @@ class DispatcherActor(Actor):
         self._claiming = False
         self._stopping: Stop | None = None
         self._strangers_asked: dict[str, float] = {}
-        self._crashes: dict[str, int] = {}
 
     def on_receive(self, message: Any) -> Status | None:  # noqa: PLR0915 (a table: one line per message)
         """Hand each message to the method that says what it means."""
@@ -200,8 +186,7 @@ class DispatcherActor(Actor):
 
     def on_stop(self) -> None:
         """Its container actors end with it; containers and jobs stay as they are."""
-        for child in self._children.values():
-            child.actor.stop(block=False)
+        self._children.stop()
 
     def on_failure(self, *_: object) -> None:
         """As when it is stopped: whoever comes next adopts."""
@@ -255,7 +240,7 @@ class DispatcherActor(Actor):
         )
         self._around = None
         self._adopted = False
-        self._tell_children(Abandon())
+        self._children.tell(Abandon())
         if self._capabilities is not None and self._stopping is None:
             self._to.lease.tell(Register(self._capabilities))
 
@@ -328,7 +313,7 @@ class DispatcherActor(Actor):
         for container in containers:
             uuid = container.uuid
             if uuid in self._children:
-                tell_if_alive(self._children[uuid].actor, ContainerIs(container))
+                self._children.show(container)
             elif container.state.is_final:
                 # Nobody's job any more; a container that is unknown (404) or held by another proves
                 # nothing, and its job is left alone.
@@ -338,14 +323,9 @@ class DispatcherActor(Actor):
                 self._start_child(container, fresh=False)
 
     def _start_child(self, container: Container, *, fresh: bool) -> None:
-        if self._around is None or container.uuid in self._children:
-            return
-        actor = ContainerActor.start_under(
-            self.actor_ref, container.uuid, self._around, container, fresh=fresh
-        )
-        self._children[container.uuid] = _Child(actor, container, waits=True)
-        self._waiting_children += 1
-        self._unclaimed -= {container.uuid}
+        if self._around is not None:
+            self._children.start(self._around, container, fresh=fresh)
+            self._unclaimed -= {container.uuid}
 
     def _claim(self) -> None:
         """Ask for more work when there is room for it and no question is under way."""
@@ -357,47 +337,30 @@ class DispatcherActor(Actor):
             self._to.claims.tell(Claim(self._around.me, limit))
 
     def _room(self) -> int:
-        return claim_limit(self._settings.max_claimed, self._nodes, self._load())
-
-    def _load(self) -> Load:
-        return Load(live=len(self._children), waiting=self._waiting_children)
+        return claim_limit(self._settings.max_claimed, self._nodes, self._children.load)
 
     # Containers under way.
 
     def _pass_on(self, containers: tuple[Container, ...]) -> None:
         for container in containers:
-            child = self._children.get(container.uuid)
-            if child is not None:
-                child.container = container
-                tell_if_alive(child.actor, ContainerIs(container))
+            self._children.show(container)
 
     def _note_standing(self, standing: Standing) -> None:
-        child = self._children.get(standing.uuid)
-        if child is None:
-            return
-        self._waiting_children += int(standing.job_waits) - int(child.waits)
-        child.waits, child.node = standing.job_waits, standing.node
-        self._reasons.note(standing.uuid, standing.reason)
-        self._claim()
+        if self._children.note(standing):
+            self._reasons.note(standing.uuid, standing.reason)
+            self._claim()
 
     def _let_go(self, done: Done) -> None:
-        child = self._children.pop(done.uuid, None)
-        if child is None:
-            return
-        self._waiting_children -= int(child.waits)
-        self._crashes.pop(done.uuid, None)
-        self._reasons.drop(done.uuid)
-        self._claim()
+        if self._children.finished(done.uuid):
+            self._reasons.drop(done.uuid)
+            self._claim()
 
     def _see_failure(self, failure: ChildFailed) -> None:
         """A container actor crashed: start another from the record, a little later each time."""
         uuid = str(failure.key)
-        child = self._children.pop(uuid, None)
-        if child is None:
+        pause = self._children.crashed(uuid)
+        if pause is None:
             return
-        self._waiting_children -= int(child.waits)
-        crashes = self._crashes[uuid] = self._crashes.get(uuid, 0) + 1
-        pause = min(2.0 ** (crashes - 1), LONGEST_RESTART_PAUSE_SECONDS)
         log.error(
             "the actor of %s crashed (%s); started again in %.0f s",
             uuid,
@@ -406,10 +369,6 @@ class DispatcherActor(Actor):
             extra={"action": "restart_container_actor", "container": uuid},
         )
         self._tick(Restart(uuid), pause)
-
-    def _tell_children(self, message: Any) -> None:
-        for child in self._children.values():
-            tell_if_alive(child.actor, message)
 
     # The periodic work.
 
@@ -429,7 +388,7 @@ class DispatcherActor(Actor):
         """Say why queued containers are not claimed, and write every reason that changed."""
         if self._around is None or self._capabilities is None:
             return
-        now, room, load = self._clock.wall(), self._room(), self._load()
+        now, room, load = self._clock.wall(), self._room(), self._children.load
         # What has left the queue is another's to explain; the API removes our words when it starts.
         queued = frozenset(c.uuid for c in containers if c.uuid not in self._children)
         for uuid in self._unclaimed - queued:
@@ -445,7 +404,7 @@ class DispatcherActor(Actor):
 
     def _relist(self) -> None:
         self._tick(Relist(), self._settings.relist_seconds)
-        self._tell_children(Again())
+        self._children.tell(Again())
         if self._around is not None and self._adopted:
             self._to.reader.tell(ListHeld(self._around.me, self.actor_ref))
 
@@ -456,7 +415,8 @@ class DispatcherActor(Actor):
     def _status(self) -> Status:
         now = self._clock.wall()
         lines = []
-        for uuid, child in self._children.items():
+        for child in self._children.all():
+            uuid = child.container.uuid
             reason = self._reasons.get(uuid)
             words = "" if reason is None else reason.line(now)
             lines.append((uuid, child.container.state, child.node, words))

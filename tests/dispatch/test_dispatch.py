@@ -3,10 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import pykka
 import pytest
 
+from nodemanager.api.feed import ChangeActor, ClaimActor
+from nodemanager.api.lease import LeaseActor
+from nodemanager.api.readwrite import ReaderActor, WriterActor
+from nodemanager.dispatch.container import ContainerActor
+from nodemanager.dispatch.dispatcher import DispatcherActor
 from nodemanager.model import Node, NodeState, ReasonToken, Resources, Tier
 from nodemanager.outcome import End, EndKind
+from nodemanager.schedulers.actor import SchedulerActor
 from nodemanager.schedulers.fake import Fault
 from nodemanager.testing import GIB, Harness, Program
 
@@ -270,6 +277,46 @@ class TestRestart:
         world.advance(30)
         assert states(world, request) == ["Cancelled"]
         assert world.site.cluster.live_count == 0
+
+
+class TestCrashes:
+    """An actor that fails (here: over a message nobody understands) takes nothing with it."""
+
+    def test_of_a_container_actor(self, world: Harness) -> None:
+        world.program = lambda _record: Program(seconds=30)
+        request = world.submit()
+        world.advance(5)
+        [actor] = pykka.ActorRegistry.get_by_class(ContainerActor)
+        actor.tell("nonsense")
+        world.advance(120)
+        assert not actor.is_alive()
+        assert states(world, request) == ["Complete"]
+        assert_each_attempt_ran_at_most_once(world)
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            DispatcherActor,
+            SchedulerActor,
+            LeaseActor,
+            ClaimActor,
+            ChangeActor,
+            ReaderActor,
+            WriterActor,
+        ],
+    )
+    def test_of_one_that_all_need(self, world: Harness, kind: type[pykka.Actor]) -> None:
+        world.program = lambda _record: Program(seconds=30)
+        requests = [world.submit() for _ in range(6)]
+        world.advance(5)
+        [actor] = pykka.ActorRegistry.get_by_class(kind)
+        actor.tell("nonsense")
+        world.advance(10)
+        [again] = pykka.ActorRegistry.get_by_class(kind)
+        assert again != actor
+        world.advance(200)
+        assert [states(world, request) for request in requests] == [["Complete"]] * 6
+        assert_each_attempt_ran_at_most_once(world)
 
 
 class TestApiTrouble:
