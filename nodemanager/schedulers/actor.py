@@ -235,11 +235,12 @@ class SchedulerActor(Actor):
 
 
 class Budget:
-    """A token bucket: `rate` commands a second, twice that many in a burst."""
+    """A token bucket: `rate` commands a second; twice that many, at least one, in a burst."""
 
     def __init__(self, rate: float, now: float) -> None:
         self._rate = rate
-        self._room = 2 * rate
+        self._burst = max(1.0, 2 * rate)
+        self._room = self._burst
         self._at = now
 
     def spend(self, now: float) -> None:
@@ -253,7 +254,7 @@ class Budget:
         return max(0.0, (1 - self._room) / self._rate) if self._room < 1 else 0.0
 
     def _refill(self, now: float) -> None:
-        self._room = min(2 * self._rate, self._room + (now - self._at) * self._rate)
+        self._room = min(self._burst, self._room + (now - self._at) * self._rate)
         self._at = now
 
 
