@@ -102,6 +102,7 @@ def test_the_examples_are_good(folder: str) -> None:
         ("requests:", "request:", "1: "),
         ("defaults:", "default:", "1: default: unknown; put it in defaults"),
         ("  - name: second", "  - just text", "1"),
+        ("name: second", "name: second\n    <<: {a: b}", "10: <<: is not read here"),
     ],
 )
 def test_mistakes_are_told_with_line_and_field(
@@ -145,6 +146,12 @@ def test_files_that_are_none(tmp_path: Path, name: str, content: bytes, wanted: 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no such file or folder"):
         load_requests(tmp_path / "nothing")
+
+
+def test_a_time_without_quotes_is_a_time_of_the_api(tmp_path: Path) -> None:
+    text = GOOD.replace("run_after: +8 s", "run_after: 2027-01-01T00:00:00Z")
+    _, second = load_requests(write(tmp_path, text))
+    assert second.attributes["run_after"] == "2027-01-01T00:00:00Z"
 
 
 def test_aliases_that_grow_without_end(tmp_path: Path) -> None:
