@@ -227,6 +227,8 @@ class Container:
     preemptible: bool = False
     max_run_seconds: int = 0
     """0 means no limit."""
+    hold: bool = False
+    """Not to be claimed until an operator releases it."""
     error: str = ""
     """`runtime_status.error`: for a queued retry, how the attempt before it ended."""
 
@@ -250,6 +252,7 @@ class Container:
             partitions=tuple(scheduling.get("partitions") or ()),
             preemptible=bool(scheduling.get("preemptible")),
             max_run_seconds=int(scheduling.get("max_run_time") or 0),
+            hold=bool(record.get("hold")),
             error=str((record.get("runtime_status") or {}).get("error") or ""),
         )
 

@@ -35,6 +35,7 @@ CONTAINER_FIELDS = (
     "run_after",
     "attempt",
     "temp_fails",
+    "hold",
     "dispatcher",
     "scheduler_job",
     "previous_uuid",

@@ -69,6 +69,14 @@ def explain_unclaimed(
     misfit = explain_misfit(container, capabilities, now)
     if misfit is not None:
         return misfit
+    if container.hold:
+        why = f": {container.error}" if container.error else ""
+        return Reason(
+            ReasonToken.ON_HOLD,
+            f"it is on hold{why}",
+            advice="an operator releases it by setting the container's hold to false",
+            since=now,
+        )
     if container.run_after is not None and container.run_after > now:
         return _not_before(container, container.run_after, now)
     if limit <= 0:

@@ -128,6 +128,13 @@ class TestEnds:
         world.advance(600)
         assert states(world, request) == ["TempFail", "Queued"]
         assert world.container_of(request)["hold"] is True
+        [reason] = world.reasons(request)
+        assert reason.token is ReasonToken.ON_HOLD
+        world.program = lambda _record: Program()
+        uuid = world.container_of(request)["uuid"]
+        world.call("containers", "update", uuid=uuid, body={"container": {"hold": False}})
+        world.advance(30)
+        assert states(world, request) == ["TempFail", "Complete"]
 
     def test_a_job_that_vanished(self, world: Harness) -> None:
         world.program = lambda record: Program(seconds=None if record["attempt"] == 1 else 1)
