@@ -16,11 +16,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -60,6 +62,13 @@ def create_app(
     return Api(service, settings, files_directory, clock)
 
 
+def _refuse(request: Request, error: Exception) -> Response:
+    """What no route takes (a path with a line end in it, say) gets the stock error body as well."""
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+    words = "Path not found" if status == HTTPStatus.NOT_FOUND else HTTPStatus(status).phrase
+    return error_response(status, [words], request_id_of(request))
+
+
 class Api:
     """The ASGI application, and the handle by which the process ends it."""
 
@@ -80,6 +89,7 @@ class Api:
                 Route("/_health/ping", self._serve_health),
                 Route("/{path:path}", _Endpoint(self._serve_api)),
             ],
+            exception_handlers={HTTPException: _refuse},
             lifespan=self._lifespan,
         )
 

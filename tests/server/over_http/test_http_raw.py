@@ -246,6 +246,13 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.parametrize("path", ["containers/%0A0", "%0A", "containers/a%0Ab/auth"])
+def test_a_path_that_no_route_takes_is_not_found_like_any_other(send: Send, path: str) -> None:
+    status, answer, _ = send("GET", BASE + path)
+    assert status == 404
+    assert answer["errors"][0].startswith("Path not found (")
+
+
 @settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
