@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
+from nodemanager.durable import try_lock, unlock
 from nodemanager.errors import NodeManagerError
 
 
@@ -34,15 +34,13 @@ class StateDir:
             fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise NodeManagerError(f"[Daemon] state_dir: {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not try_lock(fd):
             holder = os.read(fd, 64).decode(errors="replace").strip() or "unknown"
             os.close(fd)
             raise StateDirInUse(
                 f"{self.path} is in use by another arvados-node-manager (process {holder}): "
                 "stop that one, or give this one a [Daemon] state_dir of its own"
-            ) from error
+            )
         os.ftruncate(fd, 0)
         os.write(fd, f"{os.getpid()}\n".encode())
         self._fd = fd
@@ -50,5 +48,6 @@ class StateDir:
     def release(self) -> None:
         """Let the next one in."""
         if self._fd is not None:
+            unlock(self._fd)
             os.close(self._fd)
             self._fd = None

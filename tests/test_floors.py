@@ -11,7 +11,7 @@ import nodemanager
 PACKAGE = Path(nodemanager.__file__).parent
 
 FLOORS = [
-    {"nodemanager", "errors", "clock", "model"},
+    {"nodemanager", "errors", "clock", "model", "durable"},
     {"fit", "outcome", "container_request", "statedir"},
     {"config", "actors"},
     {"api", "schedulers"},
@@ -31,7 +31,7 @@ BESIDE = {
         "outcome",
         "container_request",
         "config",
-        "statedir",
+        "durable",
     },
     "runner": {"errors", "clock", "model", "fit", "outcome", "container_request", "config"},
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nodemanager.durable import write_private
 from nodemanager.errors import RequestError
 from nodemanager.model import format_time
 from nodemanager.runs.request_file import RequestSpec
@@ -73,13 +73,7 @@ class RunRecords:
 
     def _write(self, record: RunRecord) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = self._directory / f"{record.id}.json"
-        draft = target.with_suffix(".new")
-        with draft.open("w") as file:
-            json.dump(asdict(record), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
+        write_private(self._directory / f"{record.id}.json", json.dumps(asdict(record), indent=1))
 
 
 def _digest(specs: Sequence[RequestSpec]) -> str:

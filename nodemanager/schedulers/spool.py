@@ -48,6 +48,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodemanager.durable import sync_directory, try_lock, unlock, write_private
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Resources
 from nodemanager.outcome import End, EndKind
@@ -107,7 +108,7 @@ class Spool:
             owner = os.open(self.root / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SchedulerError(f"local: cannot use the spool {self.root}: {error}") from error
-        if not _try_lock(owner):
+        if not try_lock(owner):
             os.close(owner)
             raise SchedulerError(
                 f"local: the spool {self.root} is in use by another daemon; give each its own state_dir"
@@ -119,6 +120,7 @@ class Spool:
     def close(self) -> None:
         """Let another daemon have it."""
         if self._owner >= 0:
+            unlock(self._owner)
             os.close(self._owner)
             self._owner = -1
 
@@ -218,7 +220,7 @@ class Spool:
         )
         high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LOWEST_LOCK_FD)
         os.close(descriptor)
-        if _try_lock(high):
+        if try_lock(high):
             return high
         os.close(high)
         return None
@@ -245,7 +247,7 @@ class Spool:
         directory = self._jobs / name
         detail = " ".join(end.detail.split())
         text = f"{end.kind.value}\n{end.code}\n{end.asked}\n{end.limit}\n{detail}\n"
-        _replace(directory / "end", text, durable=True)
+        write_private(directory / "end", text, durable=True)
         self.consume_stdin(name)
 
     def consume_stdin(self, name: str) -> None:
@@ -262,7 +264,7 @@ class Spool:
 
     def record_priority(self, name: str, priority: int) -> None:
         """Note a new priority; the daemon's death does not lose it, a power cut may."""
-        _replace(self._jobs / name / "priority", str(priority), durable=False)
+        write_private(self._jobs / name / "priority", str(priority), durable=False)
 
     def supervisor_error(self, name: str) -> str:
         """The last line a supervisor wrote about its own trouble."""
@@ -284,24 +286,7 @@ class Spool:
             (self.root / "drain").unlink(missing_ok=True)
             sync_directory(self.root)
         else:
-            _replace(self.root / "drain", reason, durable=True)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+            write_private(self.root / "drain", reason, durable=True)
 
 
 def _create(path: Path, content: bytes, *, close: bool = False) -> int:
@@ -316,19 +301,6 @@ def _create(path: Path, content: bytes, *, close: bool = False) -> int:
     if close:
         os.close(descriptor)
     return descriptor
-
-
-def _replace(path: Path, text: str, *, durable: bool) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    descriptor = _create(temporary, text.encode("utf-8", "surrogateescape"))
-    try:
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.rename(path)
-    if durable:
-        sync_directory(path.parent)
 
 
 def _read_text(path: Path) -> str:

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
+from nodemanager.durable import sync_directory
 from nodemanager.server.answers import json_response
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.service import METHODS_BY_ID, Caller, Service
-from nodemanager.server.state import sync_directory
 
 _LONGEST_PATH = 3000
 _LONGEST_NAME = 255
