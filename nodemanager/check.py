@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from nodemanager.api.connection import call, connect
 from nodemanager.config import Config, describe
@@ -56,12 +56,21 @@ def findings(config: Config) -> Iterator[Finding]:
 
 
 def _print_configuration(config: Config, console: Console) -> None:
-    table = Table(title=f"effective configuration of {escape(str(config.path))}", box=None)
-    for heading in ("section", "option", "value", "from"):
-        table.add_column(heading, overflow="fold", justify="left")
-    for shown in describe(config):
-        table.add_row(*(escape(text) for text in shown))
-    console.print(table)
+    """Every option in effect, section by section, with where its value is from."""
+    _say(console, f"effective configuration of {config.path}")
+    section = ""
+    lines = describe(config)
+    width = max(len(f"{line.option} = {line.value}") for line in lines if len(line.value) < 40)
+    for line in lines:
+        if line.section != section:
+            section = line.section
+            _say(console, f"\n[{section}]")
+        _say(console, f"  {f'{line.option} = {line.value}':<{width}}  ({line.origin})")
+    _say(console, "")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(text), soft_wrap=True)
 
 
 def _directory(subject: str, path: Path) -> Finding:
