@@ -27,7 +27,7 @@ from nodemanager.api.requests import ArvadosRequests
 from nodemanager.check import check
 from nodemanager.clock import SystemClock
 from nodemanager.config import Config, load
-from nodemanager.daemon import Daemon, Endpoint, store_of
+from nodemanager.daemon import Daemon, Endpoint
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
 from nodemanager.runs.record import RunRecords
 from nodemanager.runs.request_file import load_requests
@@ -180,13 +180,20 @@ def _run(
             view=make_view(),
             clock=SystemClock(),
             stop=stop,
-            store=store_of(config),
+            store=_where_things_are(config, endpoint),
         )
         return run_requests(context, flags.run, specs, resume=flags.resume)
     finally:
         log.info("stopping; jobs run on", extra={"action": "stop"})
         if not daemon.stop():
             log.warning("not everything was written in time", extra={"action": "stop"})
+
+
+def _where_things_are(config: Config, endpoint: Endpoint) -> str:
+    """Where a person finds logs and outputs."""
+    if config.runner.store is None:
+        return f"at the API, {endpoint.url}/arvados/v1/containers/UUID/files"
+    return str(config.runner.store)
 
 
 def _endpoint(config: Config, server: EmbeddedKeeper | None) -> tuple[Endpoint, str]:

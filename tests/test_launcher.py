@@ -250,6 +250,15 @@ class TestRun:
             "genome", "alpha", "beta", "gamma"
         ]  # fmt: skip
 
+    def test_logs_and_outputs_can_be_kept_by_the_api(self, site: Site) -> None:
+        site.write("store = api\n")
+        status, output = site.run("--run", str(REPOSITORY / "etc/examples"))
+        assert status == 0, output
+        assert "/arvados/v1/containers/UUID/files" in output
+        assert not (site.state / "store").exists()
+        [report] = (site.state / "api/files").glob("*/output/report.tsv")
+        assert report.read_text().startswith("genome\t")
+
     def test_the_failures_end_as_described(self, site: Site) -> None:
         status, output = site.run("--run", str(REPOSITORY / "etc/examples/failures"))
         assert status == 1, output
