@@ -6,7 +6,6 @@ nothing ends without its requests being served in the same transaction.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -191,7 +190,7 @@ def _follow_up(tx: Transaction, ended: Row, *, lost: bool) -> None:
         ),
         [_wanting(tx, row) for row in requests.values()],
         tx.policy,
-        secrets.randbelow(2**30) / 2**30,
+        tx.jitter(),
     )
     _apply(tx, ended, decision, requests)
 

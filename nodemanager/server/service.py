@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from random import random
 from typing import Any
 
 from nodemanager.server import (
@@ -75,13 +76,20 @@ class Service:
     """One API server's logic over one database. Any thread may call it.
 
     A lost dispatcher is declared so only a full `policy.ping_timeout` after this was made, since before
-    nobody could have pinged it.
+    nobody could have pinged it. `jitter` gives numbers in [0, 1) for the wait between attempts.
     """
 
-    def __init__(self, database: Database, policy: Policy, cluster_id: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        policy: Policy,
+        cluster_id: str,
+        jitter: Callable[[], float] = random,
+    ) -> None:
         self.database = database
         self.policy = policy
         self.cluster_id = cluster_id
+        self._jitter = jitter
         self._started = database.elapsed()
         self._callbacks: list[Callable[[str], None]] = []
         self._callbacks_lock = threading.Lock()
@@ -180,7 +188,8 @@ class Service:
                     callback(topic)
 
     def _transaction(self, conn: Any, caller: Caller) -> Transaction:
-        return Transaction(conn, self.database.now(conn), caller, self.policy, self.cluster_id)
+        now = self.database.now(conn)
+        return Transaction(conn, now, caller, self.policy, self.cluster_id, self._jitter)
 
 
 METHODS_BY_ID: Mapping[str, Method] = {method.id: method for method in METHODS}

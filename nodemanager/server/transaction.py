@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import random
 from typing import Any, Literal
 
 from sqlalchemy import Connection
@@ -46,6 +47,8 @@ class Transaction:
     caller: Caller
     policy: Policy
     cluster_id: str
+    jitter: Callable[[], float] = random
+    """A random number in [0, 1), for the wait before another attempt."""
     topics: set[str] = field(default_factory=set)
     """Announced after the commit."""
 

@@ -36,10 +36,12 @@ class Cluster:
 
     root_token = ROOT_TOKEN
 
-    def __init__(self, policy: Policy | None = None, url: str = IN_MEMORY) -> None:
+    def __init__(self, policy: Policy | None = None, url: str = IN_MEMORY, **more: Any) -> None:
         self.clock = ManualClock()
         self.database = Database(url, self.clock)
-        self.service = Service(self.database, policy or Policy(root_token=ROOT_TOKEN), "zzzzz")
+        self.service = Service(
+            self.database, policy or Policy(root_token=ROOT_TOKEN), "zzzzz", **more
+        )
         self.user_token = self.service.create_user_token("ada").text
         self.topics: list[str] = []
         self.service.subscribe(self.topics.append)
@@ -175,8 +177,8 @@ def make_cluster() -> Iterator[Callable[..., Cluster]]:
     """Makes clusters with a policy or database of one's own."""
     made: list[Cluster] = []
 
-    def make(policy: Policy | None = None, url: str = IN_MEMORY) -> Cluster:
-        made.append(Cluster(policy, url))
+    def make(policy: Policy | None = None, url: str = IN_MEMORY, **more: Any) -> Cluster:
+        made.append(Cluster(policy, url, **more))
         return made[-1]
 
     yield make
