@@ -194,9 +194,11 @@ class Harness:
         self.pool = InlinePool(self.seed)
         self.ledger: list[tuple[str, str]] = []
         self._runners: dict[str, MemoryResource] = {}
-        self._random = random.Random(self.seed)  # noqa: S311 (no secret)
+        # Without a seed too: the same test takes the same course each time.
+        self._random = random.Random(self.seed or 0)  # noqa: S311 (no secret)
         self._using = use_pool(self.pool)
-        self.service = Service(Database(IN_MEMORY, self.clock), self.policy, CLUSTER_ID)
+        database = Database(IN_MEMORY, self.clock)
+        self.service = Service(database, self.policy, CLUSTER_ID, self._random.random)
         self.wire = Wire()
         self.root = MemoryResource(self.service, self.policy.root_token, self.wire)
         self.timer = TimerActor.start(self.clock)
