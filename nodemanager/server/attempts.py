@@ -213,15 +213,14 @@ def _apply(
         served = [requests[uuid] for uuid in decision.served]
         container = _insert(tx, _next_of(tx, ended, successor, served))
         for request in served:
-            count = request["container_count"] + (1 if successor.counted else 0)
-            _assign(tx, request, container["uuid"], state="Committed", container_count=count)
+            _assign(tx, request, container["uuid"], "Committed", counted=decision.counted)
         tx.topics.add(QUEUE_TOPIC)
     if decision.cancelled:
         columns = _base_of(ended) | _cancelled(f"not tried again: nobody wants it; {_how(ended)}")
         columns |= {"finished_at": tx.now, "secret_mounts": {}, "runtime_token": None}
         container = _insert(tx, columns)
         for uuid in decision.cancelled:
-            _assign(tx, requests[uuid], container["uuid"], state="Final")
+            _assign(tx, requests[uuid], container["uuid"], "Final", counted=decision.counted)
     for uuid in decision.finished:
         cost = requests[uuid]["cumulative_cost"]
         write(tx, "container_requests", uuid, {"state": "Final", "cumulative_cost": cost})
@@ -286,10 +285,16 @@ def _insert(tx: Transaction, columns: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _assign(tx: Transaction, request: Row, container_uuid: str, **columns: Any) -> None:
-    """The request goes on with this container."""
-    cost = request["cumulative_cost"]
-    new = {"container_uuid": container_uuid, "cumulative_cost": cost, **columns}
+def _assign(
+    tx: Transaction, request: Row, container_uuid: str, state: str, *, counted: bool
+) -> None:
+    """The request goes on, or ends, with this container."""
+    new = {
+        "state": state,
+        "container_uuid": container_uuid,
+        "container_count": request["container_count"] + (1 if counted else 0),
+        "cumulative_cost": request["cumulative_cost"],
+    }
     write(tx, "container_requests", request["uuid"], new)
     _record(tx, request["uuid"], container_uuid)
 

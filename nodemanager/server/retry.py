@@ -54,8 +54,6 @@ class Successor:
 
     temp_fails: int
     """TempFails in a row before it."""
-    counted: bool = False
-    """The ended attempt counts against `container_count_max`."""
     delay_seconds: float | None = None
     hold: bool = False
     avoid_dispatcher: str | None = None
@@ -73,6 +71,8 @@ class Decision:
     cancelled: tuple[str, ...] = ()
     """These would have had one, but nobody wants it any more: they end Cancelled, just as if their
     owner had cancelled the waiting retry."""
+    counted: bool = False
+    """The attempt after this one counts against `container_count_max`, made or cancelled."""
     finished: tuple[str, ...] = ()
     """These end with the container as it ended."""
 
@@ -86,7 +86,8 @@ def next_attempt(
     served = tuple(r.uuid for r in entitled if r.still_wanted)
     cancelled = tuple(r.uuid for r in entitled if not r.still_wanted)
     successor = _successor(ended, policy, jitter) if served else None
-    return Decision(successor, served, cancelled, finished)
+    counted = ended.state is ContainerState.PERMFAIL
+    return Decision(successor, served, cancelled, counted, finished)
 
 
 def backoff_seconds(temp_fails: int, policy: Policy, jitter: float) -> float:
@@ -113,7 +114,7 @@ def _is_entitled(ended: Ended, request: Wanting, policy: Policy) -> bool:
 
 def _successor(ended: Ended, policy: Policy, jitter: float) -> Successor:
     if ended.state is ContainerState.PERMFAIL:
-        return Successor(temp_fails=0, counted=True)
+        return Successor(temp_fails=0)
     if ended.given_back:
         return Successor(
             temp_fails=ended.temp_fails,
