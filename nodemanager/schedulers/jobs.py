@@ -144,9 +144,10 @@ class JobBook(Generic[Owner]):
     def forget(self, names: Iterable[str]) -> None:
         """Nobody asks about these any more."""
         for name in names:
-            self._entries.pop(name, None)
-            self._cancels.pop(name, None)
-            self._unsettled.discard(name)
+            # A stranger that is to be cancelled stays so: its name was never an entry.
+            if self._entries.pop(name, None) is not None:
+                self._cancels.pop(name, None)
+                self._unsettled.discard(name)
 
     def reprioritise(self, name: str, priority: int) -> bool:
         """Note a new priority; True when the scheduler has to be told because it has the job."""

@@ -14,7 +14,8 @@ from nodemanager.dispatch.dispatcher import DispatcherActor
 from nodemanager.model import Node, NodeState, ReasonToken, Resources, Tier
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.actor import SchedulerActor
-from nodemanager.schedulers.fake import Fault
+from nodemanager.schedulers.base import JobSpec
+from nodemanager.schedulers.fake import Fault, Script
 from nodemanager.testing import GIB, Harness, Program
 
 SMALL = {"vcpus": 1, "ram": GIB}
@@ -284,6 +285,33 @@ class TestRestart:
         world.advance(30)
         assert states(world, request) == ["Cancelled"]
         assert world.site.cluster.live_count == 0
+
+
+class TestStrangers:
+    """Jobs of this cluster that no actor knows: what the container's record says decides."""
+
+    def test_the_job_of_a_final_container_is_cancelled_and_forgotten(self, world: Harness) -> None:
+        world.program = lambda _record: Program(seconds=None)
+        request = world.submit()
+        world.advance(3)
+        world.kill(world.site)
+        world.cancel(request)
+        world.advance(700)
+        assert world.site.cluster.live_count == 1, "lost, but its job runs on"
+        world.start(world.site)
+        world.advance(60)
+        assert states(world, request)[-1] == "Cancelled"
+        assert world.site.cluster.live_count == 0
+        world.advance(60)
+        assert world.site.scheduler.poll().jobs == ()
+
+    def test_a_job_whose_container_is_unknown_is_left_alone(self, world: Harness) -> None:
+        world.site.cluster.script = lambda _spec: Script(seconds=None)
+        world.site.cluster.on_start = None
+        spec = JobSpec("zzzzz-dz642-000000000000000", ("true",), Resources(1, 1))
+        world.site.scheduler.submit([spec])
+        world.advance(120)
+        assert world.site.cluster.live_count == 1
 
 
 class TestCrashes:

@@ -209,6 +209,15 @@ def test_jobs_nobody_asked_for_are_strangers(book: JobBook[str]) -> None:
     assert book.polled(Poll((running(OTHER),)), 1.0).strangers == [running(OTHER)]
 
 
+def test_a_stranger_is_cancelled_even_if_it_is_forgotten_in_the_same_breath(
+    book: JobBook[str],
+) -> None:
+    book.cancel_stranger(OTHER)
+    book.forget([OTHER])
+    assert book.to_cancel(1.0) == [OTHER]
+    assert book.to_cancel(2.0) == []
+
+
 def test_a_forgotten_job_is_a_stranger_again(book: JobBook[str]) -> None:
     accepted(book)
     book.forget([NAME])
