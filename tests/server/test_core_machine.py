@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
     invariant,
-    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -30,8 +27,6 @@ NAMES = ("one", "two")
 class Machine(RuleBasedStateMachine):
     """Drives a service and remembers who was told what."""
 
-    runners = Bundle("runners")
-
     def __init__(self, cluster: Cluster) -> None:
         super().__init__()
         self.cluster = cluster
@@ -41,10 +36,13 @@ class Machine(RuleBasedStateMachine):
         self.last: dict[str, dict[str, Any]] = {}
         self.started: dict[str, str] = {}
         self.requests: list[str] = []
+        self.jobs: list[tuple[str, str, str]] = []
         self.cursors: dict[Me, str] = {}
         self.seen: dict[Me, dict[str, tuple[str, int]]] = {}
         for name in NAMES:
-            self.a_dispatcher_starts(name)
+            self._start(name)
+        for most in (1, 2, 2):
+            self._ask(1, most, 1)
 
     def teardown(self) -> None:
         self.cluster.close()
@@ -54,6 +52,9 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def a_dispatcher_starts(self, name: str) -> None:
         """After a crash, or beside its predecessor: the older process is fenced off."""
+        self._start(name)
+
+    def _start(self, name: str) -> None:
         me = self.cluster.dispatcher(name, token=self.tokens[name])
         items, self.cursors[me] = self.cluster.changes(me, "")
         assert items == []
@@ -63,6 +64,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(priority=st.integers(1, 3), most=st.integers(1, 2), cores=st.sampled_from([1, 1, 99]))
     def a_user_asks(self, priority: int, most: int, cores: int) -> None:
+        self._ask(priority, most, cores)
+
+    def _ask(self, priority: int, most: int, cores: int) -> None:
         constraints = {"vcpus": cores, "ram": 1}
         request = self.cluster.request(
             priority=priority, container_count_max=most, runtime_constraints=constraints
@@ -91,26 +95,35 @@ class Machine(RuleBasedStateMachine):
             self.claimed_by[container["uuid"]] = me.uuid
             self.seen[me][container["uuid"]] = _essence(container)
 
-    @rule(target=runners, data=st.data(), twice=st.booleans())
-    def runners_start(self, data: st.DataObject, twice: bool) -> Any:
-        """A job starts for something held, perhaps twice: schedulers requeue."""
-        me = self._process(data)
-        self._claim(me, 1)
-        held = [
-            u for u, d in self.claimed_by.items() if d == me.uuid
-            and self.cluster.container(u)["state"] == "Locked"
-        ]  # fmt: skip
-        if not held:
-            return multiple()
-        uuid = data.draw(st.sampled_from(held))
-        token = self._may_be_over(me, lambda: self.cluster.runner_token(me, uuid))
-        if token is None:
-            return multiple()
-        return multiple(*((uuid, token, name) for name in ("a", "b")[: 1 + twice]))
+    def _job(self, data: st.DataObject) -> tuple[str, str, str] | None:
+        """A job that runs for a container, often a new one: container, token, runner's id.
 
-    @rule(runner=runners)
-    def a_runner_confirms_itself(self, runner: tuple[str, str, str]) -> None:
-        uuid, token, runner_id = runner
+        For half of the containers a second one comes up: schedulers requeue.
+        """
+        if not self.jobs or data.draw(st.booleans()):
+            self._submit(self._process(data))
+        return data.draw(st.sampled_from(self.jobs[-3:])) if self.jobs else None
+
+    def _submit(self, me: Me) -> None:
+        self._claim(me, 1)
+        known = {uuid for uuid, _token, _name in self.jobs}
+        mine = [u for u, owner in self.claimed_by.items() if owner == me.uuid and u not in known]
+        locked = [u for u in mine if self._state(u) == "Locked"]
+        if locked:
+            token = self._may_be_over(me, lambda: self.cluster.runner_token(me, locked[0]))
+            names = ("a", "b") if len(self.jobs) % 2 == 0 else ("a",)
+            self.jobs += [(locked[0], token, name) for name in names if token]
+
+    def _state(self, uuid: str) -> str:
+        return str(self.cluster.container(uuid)["state"])
+
+    @rule(data=st.data())
+    def a_runner_confirms_itself(self, data: st.DataObject) -> None:
+        job = self._job(data)
+        if job is not None:
+            self._confirm(*job)
+
+    def _confirm(self, uuid: str, token: str, runner_id: str) -> None:
         status, _after = _try(
             lambda: self.cluster.write(token, uuid, state="Running", runner_id=runner_id)
         )
@@ -125,12 +138,18 @@ class Machine(RuleBasedStateMachine):
             assert now["runner_id"] != runner_id
 
     @rule(
-        runner=consumes(runners),
+        data=st.data(),
         state=st.sampled_from(["Complete", "PermFail", "TempFail", "Cancelled"]),
+        confirmed=st.booleans(),
     )
-    def a_runner_reports(self, runner: tuple[str, str, str], state: str) -> None:
-        uuid, token, _runner_id = runner
-        before = self.cluster.container(uuid)["state"]
+    def a_runner_reports(self, data: st.DataObject, state: str, confirmed: bool) -> None:
+        job = self._job(data)
+        if job is None:
+            return
+        uuid, token, _runner_id = job
+        if confirmed:
+            self._confirm(*job)
+        before = self._state(uuid)
         status, after = _try(lambda: self.cluster.write(token, uuid, state=state))
         if before in FINAL:
             assert status == 401
@@ -273,7 +292,7 @@ def test_whatever_happens_the_contract_holds(make_cluster: Callable[..., Cluster
     run_state_machine_as_test(
         lambda: Machine(make_cluster(jitter=lambda: 0.5)),  # type: ignore[arg-type]  # any factory will do
         settings=settings(
-            max_examples=80,
+            max_examples=50,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
