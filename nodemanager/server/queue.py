@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from nodemanager.server.access import acting_dispatcher
 from nodemanager.server.attempts import write
@@ -38,9 +38,10 @@ _MOST_URGENT = (
             _c.avoid_dispatcher != bindparam("dispatcher"),
             _c.avoid_until <= bindparam("now"),
         ),
-        exists().where(
-            shape_fits.c.dispatcher_uuid == bindparam("dispatcher"),
-            shape_fits.c.shape_id == _c.shape_id,
+        _c.shape_id.in_(
+            select(shape_fits.c.shape_id).where(
+                shape_fits.c.dispatcher_uuid == bindparam("dispatcher")
+            )
         ),
     )
     .order_by(_c.priority.desc(), _c.created_at, _c.uuid)

@@ -262,9 +262,6 @@ def _table(name: str, fields: tuple[Field, ...], *extra: Any) -> Table:
     return Table(name, metadata, *columns, *extra)
 
 
-IS_WAITING = text("containers.state = 'Queued' AND containers.priority > 0")
-"""What lists of the queue ask for, in literal words; `ix_containers_waiting` serves it in order."""
-
 _WHERE_DISPATCH_LINK = text("link_class = 'dispatch'")
 
 container_requests = _table("container_requests", CONTAINER_REQUEST_FIELDS)

@@ -8,8 +8,10 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.dialects import sqlite
 
 from nodemanager.model import parse_time
+from nodemanager.server import queue
 
 if TYPE_CHECKING:
     from tests.server.conftest import Cluster
@@ -229,3 +231,13 @@ def test_a_made_up_cursor_is_refused(cluster: Cluster, cursor: str) -> None:
     me = cluster.dispatcher()
     text = cluster.refused(422, "containers.changes", token=me.token, cursor=cursor, **me.by)
     assert text.startswith("cursor: ")
+
+
+def test_a_claim_reads_the_queue_in_order_from_one_index(cluster: Cluster) -> None:
+    """Sorting the queue, or reading its table, would make each claim as slow as the queue is long."""
+    sql = str(queue._MOST_URGENT.compile(dialect=sqlite.dialect()))
+    with cluster.database.read() as conn:
+        plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?")).all()
+    steps = [row[-1] for row in plan]
+    assert "USING COVERING INDEX ix_containers_waiting" in steps[0]
+    assert not any("TEMP B-TREE" in step for step in steps)
