@@ -459,7 +459,10 @@ def _incomplete(filled: Mapping[str, Any]) -> Iterator[Problem]:
 def _misplaced_output(output_path: str, mounts: Mapping[str, Any]) -> Iterator[Problem]:
     """The output is a mount, or a folder of a tmp mount; redirected streams end inside it."""
     inside = output_path.rstrip("/")
-    if inside and not any(
+    if not inside:
+        # As in stock Arvados; a runner would have nowhere to look for what the command made.
+        yield Problem("output_path", "is empty: a mount of kind tmp, or a folder of one, is needed")
+    elif not any(
         mount["kind"] in _OUTPUT_KINDS and _is_within(inside, target.rstrip("/"))
         for target, mount in mounts.items()
     ):

@@ -100,6 +100,7 @@ def test_the_examples_are_good(folder: str) -> None:
         ("name: second", "name: second\n    name: other", "10: name: is said twice"),
         ("    command: [cat, in.txt]", "    command: [cat, in.txt", "11: "),
         ("requests:", "request:", "1: "),
+        ("output_path: /work/out", "output_path: ''", "2: output_path: is empty"),
         ("defaults:", "default:", "1: default: unknown; put it in defaults"),
         ("  - name: second", "  - just text", "1"),
         ("name: second", "name: second\n    <<: {a: b}", "10: <<: is not read here"),

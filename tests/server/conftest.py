@@ -86,6 +86,8 @@ class Cluster:
         return {
             "state": "Committed",
             "command": ["true"],
+            "mounts": {"/out": {"kind": "tmp"}},
+            "output_path": "/out",
             "runtime_constraints": {"vcpus": 1, "ram": GIB},
             **attributes,
         }

@@ -48,6 +48,7 @@ def test_defaults_alone_are_no_problem_until_committed() -> None:
         "command: is empty: there is nothing to run",
         "runtime_constraints.vcpus: missing: must be a positive integer",
         "runtime_constraints.ram: missing: must be a positive integer",
+        "output_path: is empty: a mount of kind tmp, or a folder of one, is needed",
     ]
 
 
@@ -117,6 +118,7 @@ def test_defaults_alone_are_no_problem_until_committed() -> None:
         ("secret_mounts", {"/a": {"kind": "tmp"}}, "secret_mounts./a.kind", "text, json"),
         ("output_path", "out", "output_path", "absolute path"),
         ("output_path", "/elsewhere", "output_path", "mount target"),
+        ("output_path", "", "output_path", "is empty"),
         ("properties", {"a": float("nan")}, "properties.a", "not a number that can be stored"),
         ("properties", {1: 2}, "properties", "a key that is not a string"),
         ("properties", {"a": {1, 2}}, "properties.a", "not a JSON value: set"),
