@@ -26,7 +26,7 @@ from nodemanager.config import Config
 from nodemanager.dispatch.dispatcher import DispatchSettings
 from nodemanager.dispatch.group import Plant
 from nodemanager.dispatch.job import JobTemplate
-from nodemanager.dispatch.messages import GetStatus, Status, Stop
+from nodemanager.dispatch.messages import Stop
 from nodemanager.errors import ConfigError
 from nodemanager.runner.spec import API_STORE, RunnerSpec
 from nodemanager.schedulers.actor import Pace
@@ -84,17 +84,6 @@ class Daemon:
         self._watchdog.watch(timer, self._supervisor)
         self._watchdog.start()
 
-    def status(self, timeout: float = 5.0) -> Status | None:
-        """What the dispatcher has in hand; None while it is being started anew."""
-        dispatcher = self._dispatcher(timeout)
-        if dispatcher is None:
-            return None
-        try:
-            status: Status = dispatcher.ask(GetStatus(), block=True, timeout=timeout)
-        except (pykka.ActorDeadError, pykka.Timeout):
-            return None
-        return status
-
     def stop(self, timeout: float = 10.0) -> bool:
         """Claim no more, write what is unwritten, stop all actors; jobs run on.
 
@@ -113,6 +102,7 @@ class Daemon:
         return flushed.is_set()
 
     def _dispatcher(self, timeout: float) -> pykka.ActorRef[Any] | None:
+        """None while it is being started anew."""
         if self._supervisor is None:
             return None
         try:
@@ -185,7 +175,6 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
             max_claimed=config.dispatch.max_claimed,
             turn_seconds=config.dispatch.poll_time,
             relist_seconds=config.dispatch.full_list_interval,
-            tempfail_exits=frozenset(config.runner.tempfail_exits),
         ),
         pace=Pace(
             poll_seconds=config.scheduler.poll_time,

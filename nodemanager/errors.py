@@ -49,7 +49,3 @@ class SchedulerError(NodeManagerError):
 
     It proves nothing about any job: unknown is not gone.
     """
-
-
-class SchedulerBusy(SchedulerError):
-    """The scheduler asks us to wait (a site limit, a full queue): not a failure of any job."""

@@ -435,7 +435,6 @@ class Harness:
                 max_claimed=self.max_claimed,
                 turn_seconds=self.claim_poll_seconds,
                 relist_seconds=600.0,
-                tempfail_exits=DEFAULT_TEMPFAIL_EXITS,
             ),
             pace=Pace(poll_seconds=self.scheduler_poll_seconds),
             ping_seconds=15.0,

@@ -8,7 +8,7 @@ the server's own logic in memory. Calls block; they are made only from the API a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nodemanager.model import Capabilities, Container, DispatcherState, Reason
@@ -64,19 +64,6 @@ class Changes:
 
     containers: tuple[Container, ...]
     cursor: str
-
-
-@dataclass(frozen=True, slots=True)
-class RequestAttempt:
-    """One attempt of a request, oldest first."""
-
-    attempt: int
-    container_uuid: str
-    state: str
-    error: str = ""
-    started_at: str | None = None
-    finished_at: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Api(Protocol):

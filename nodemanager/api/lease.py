@@ -90,7 +90,7 @@ class LeaseActor(Actor):
             return
         if self._me is None:
             self._me = Identity(record.uuid, record.epoch)
-            tell_if_alive(self._dispatcher, Registered(self._me, record, lease_until))
+            tell_if_alive(self._dispatcher, Registered(self._me, lease_until))
         else:
             tell_if_alive(self._dispatcher, LeaseRenewed(lease_until))
         self._offer = None

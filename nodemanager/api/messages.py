@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pykka
 
-from nodemanager.api.base import Annotation, DispatcherRecord, Identity, Update, UpdateResult
+from nodemanager.api.base import Annotation, Identity, Update, UpdateResult
 from nodemanager.model import Capabilities, Container
 
 Ref: TypeAlias = pykka.ActorRef[Any]
@@ -36,7 +36,6 @@ class Registered:
     """From the lease actor: we are `me`, until `lease_until` (elapsed seconds) at least."""
 
     me: Identity
-    record: DispatcherRecord
     lease_until: float
 
 
@@ -133,9 +132,8 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Answer to `Read`: those of `asked` that exist."""
+    """Answer to `Read`: those that exist."""
 
-    asked: tuple[str, ...]
     containers: tuple[Container, ...]
 
 

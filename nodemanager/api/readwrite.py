@@ -123,7 +123,7 @@ class ReaderActor(_BatchingActor):
             del self._reads[: len(batch)]
             for read in batch:
                 records = tuple(found[uuid] for uuid in read.uuids if uuid in found)
-                tell_if_alive(read.reply_to, Records(tuple(read.uuids), records))
+                tell_if_alive(read.reply_to, Records(records))
         while self._lists:
             asked = self._lists[0]
             match asked:

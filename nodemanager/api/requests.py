@@ -14,22 +14,17 @@ PAGE = 500
 
 REQUEST_FIELDS = (
     "uuid",
-    "name",
     "state",
-    "priority",
     "container_uuid",
-    "container_count",
     "properties",
 )
 CONTAINER_FIELDS = (
     "uuid",
     "state",
-    "priority",
     "attempt",
     "run_after",
     "started_at",
     "finished_at",
-    "exit_code",
     "runtime_status",
     "log",
     "output",

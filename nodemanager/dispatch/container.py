@@ -61,7 +61,6 @@ class Surroundings:
     timer: Ref
     clock: Clock
     template: JobTemplate
-    tempfail_exits: frozenset[int]
 
 
 class ContainerActor(Actor):
@@ -93,7 +92,7 @@ class ContainerActor(Actor):
                 self._note_job(message)
             case Token(_, token):
                 self._note_token(token)
-            case Records(_, containers):
+            case Records(containers):
                 self._note_read(containers)
             case Written(result):
                 self._note_written(result)
@@ -212,7 +211,7 @@ class ContainerActor(Actor):
 
     def _write(self) -> None:
         around, container = self._around, self._situation.container
-        self._outcome = outcome(self._situation, around.tempfail_exits)
+        self._outcome = outcome(self._situation)
         log.info(
             "%s: %s %s",
             container.uuid,

@@ -104,7 +104,6 @@ class DispatchSettings:
     max_claimed: int
     turn_seconds: float
     relist_seconds: float
-    tempfail_exits: frozenset[int]
 
 
 class DispatcherActor(Actor):
@@ -140,7 +139,7 @@ class DispatcherActor(Actor):
                 self._see_scheduler(message)
             case SchedulerSilent(error, _):
                 log.warning("no news of the scheduler: %s", error, extra={"action": "silent"})
-            case Registered(me, _, lease_until):
+            case Registered(me, lease_until):
                 self._begin(me, lease_until)
             case LeaseRenewed(lease_until):
                 self._renew(lease_until)
@@ -156,7 +155,7 @@ class DispatcherActor(Actor):
                 self._take_claimed(me, containers)
             case Changed(_, containers):
                 self._pass_on(containers)
-            case Records(_, containers):
+            case Records(containers):
                 self._see_records(containers)
             case Waiting(containers):
                 self._explain(containers)
@@ -220,7 +219,6 @@ class DispatcherActor(Actor):
             timer=peers.timer,
             clock=self._clock,
             template=self._template,
-            tempfail_exits=self._settings.tempfail_exits,
         )
         self._adopted = self._claiming = False
         self._reasons.rewrite()

@@ -54,10 +54,6 @@ class ReasonBook:
         entry = self._entries.get(uuid)
         return None if entry is None else entry.reason
 
-    def speaks_of(self) -> frozenset[str]:
-        """The containers with a reason here."""
-        return frozenset(self._entries)
-
     def due(self) -> list[Annotation]:
         """What to write now; the caller writes it, so it counts as written."""
         annotations = []

@@ -97,14 +97,14 @@ def next_step(situation: Situation) -> Step:
     return Step.SUBMIT if situation.has_token else Step.GET_TOKEN
 
 
-def outcome(situation: Situation, tempfail_exits: frozenset[int]) -> Outcome:
+def outcome(situation: Situation) -> Outcome:
     """The final state to write when `next_step` says WRITE.
 
     A job that ended by itself keeps its meaning only where the scheduler vouches for it (see
     `judge_job`); priority 0 makes any end a cancellation, since nobody wants another attempt.
     """
     if situation.container.priority <= 0:
-        return judge(End(EndKind.CANCELLED), tempfail_exits)
+        return judge(End(EndKind.CANCELLED))
     return judge_job(situation.end or End(EndKind.VANISHED))
 
 

@@ -192,7 +192,7 @@ class SchedulerActor(Actor):
             nodes = self._nodes()
             # The room that is left goes out before the news that jobs have taken it: else the
             # subscriber would count that room as free once more.
-            self._tell_subscriber(SchedulerView(nodes, tuple(result.strangers), now))
+            self._tell_subscriber(SchedulerView(nodes, tuple(result.strangers)))
         finally:
             self._report(result.reports)
         self._is_heard()

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from nodemanager.errors import ConfigError
 from nodemanager.model import JobState, Node, Resources
 from nodemanager.outcome import End
 
@@ -171,18 +170,3 @@ class Scheduler(abc.ABC):
 
     def close(self) -> None:  # noqa: B027 (most hold nothing)
         """Let go of threads and files; jobs stay."""
-
-
-def integer_option(options: Mapping[str, str], name: str, default: int, minimum: int = 0) -> int:
-    """A whole-number option of a module, or `ConfigError` naming it."""
-    text = options.get(name)
-    if text is None:
-        return default
-    try:
-        value = int(text)
-    except ValueError:
-        value = minimum - 1
-    if value < minimum:
-        msg = f"[Scheduler] {name}: expected a whole number of at least {minimum}, found {text!r}"
-        raise ConfigError(msg)
-    return value

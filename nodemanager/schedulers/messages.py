@@ -79,8 +79,6 @@ class SchedulerView:
 
     nodes: tuple[Node, ...]
     strangers: tuple[Job, ...]
-    polled_at: float
-    """Elapsed seconds; older views prove nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from nodemanager.dispatch.steps import (
     wait_reason,
 )
 from nodemanager.model import Container, ContainerState, ReasonToken, Resources
-from nodemanager.outcome import DEFAULT_TEMPFAIL_EXITS, End, EndKind
+from nodemanager.outcome import End, EndKind
 
 UUID = "zzzzz-dz642-000000000000001"
 LOCKED = Container(UUID, ContainerState.LOCKED, 5, Resources(1, 1), 0.0)
@@ -72,7 +72,7 @@ def test_priority_0_cancels() -> None:
     assert step(JobPhase.RUNNING, priority=0) is Step.CANCEL_JOB
     assert step(JobPhase.NONE, priority=0) is Step.WRITE
     cancelled = Situation(replace(LOCKED, priority=0), JobPhase.ENDED, End(EndKind.EXITED, 1))
-    assert outcome(cancelled, DEFAULT_TEMPFAIL_EXITS).state is ContainerState.CANCELLED
+    assert outcome(cancelled).state is ContainerState.CANCELLED
 
 
 def test_a_job_that_outlives_its_container_is_cancelled_in_time() -> None:
@@ -112,7 +112,7 @@ def test_a_final_container_is_never_written(situation: Situation) -> None:
 @given(situations)
 def test_whatever_is_written_is_final_and_allowed(situation: Situation) -> None:
     if next_step(situation) is Step.WRITE:
-        state = outcome(situation, DEFAULT_TEMPFAIL_EXITS).state
+        state = outcome(situation).state
         assert state.is_final
         assert state is not ContainerState.COMPLETE
 
