@@ -6,7 +6,7 @@ millisecond of CPU, so everything that can be is a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nodemanager.api.base import (
@@ -17,11 +17,8 @@ from nodemanager.api.base import (
     Update,
     UpdateResult,
 )
-from nodemanager.api.connection import call
+from nodemanager.api.connection import PAGE, call, list_all, list_those
 from nodemanager.model import Capabilities, Container, DispatcherState
-
-PAGE = 1000
-"""Records per call; the API's own limit."""
 
 CONTAINER_FIELDS = (
     "uuid",
@@ -70,22 +67,12 @@ class ArvadosApi:
     ) -> list[Container]:
         """See `Api.claim`."""
         body = {**_by(me), "claim_id": claim_id, "limit": limit, "wait": wait_seconds}
-        return _containers(call(self._api.containers().claim(body=body)))
+        return _read(call(self._api.containers().claim(body=body))["items"])
 
     def held(self, me: Identity) -> list[Container]:
         """See `Api.held`."""
-        filters = [
-            ["dispatcher", "=", me.dispatcher],
-            ["state", "in", ["Locked", "Running"]],
-        ]
-        found: list[Container] = []
-        last_uuid = ""
-        while True:
-            page = self._list([*filters, ["uuid", ">", last_uuid]], "uuid asc", PAGE)
-            found.extend(page)
-            if len(page) < PAGE:
-                return found
-            last_uuid = page[-1].uuid
+        filters = [["dispatcher", "=", me.dispatcher], ["state", "in", ["Locked", "Running"]]]
+        return _read(list_all(self._api.containers(), filters, CONTAINER_FIELDS))
 
     def changes(self, me: Identity, cursor: str, wait_seconds: float) -> Changes:
         """See `Api.changes`."""
@@ -94,19 +81,24 @@ class ArvadosApi:
                 dispatcher=me.dispatcher, epoch=me.epoch, cursor=cursor, wait=wait_seconds
             )
         )
-        return Changes(tuple(_containers(reply)), str(reply["cursor"]))
+        return Changes(tuple(_read(reply["items"])), str(reply["cursor"]))
 
     def containers(self, uuids: Sequence[str]) -> list[Container]:
         """See `Api.containers`."""
-        found: list[Container] = []
-        for chunk in _chunks(uuids):
-            found.extend(self._list([["uuid", "in", list(chunk)]], "uuid asc", PAGE))
-        return found
+        return _read(list_those(self._api.containers(), "uuid", uuids, [], CONTAINER_FIELDS))
 
     def waiting(self, limit: int) -> list[Container]:
         """See `Api.waiting`."""
-        filters = [["state", "=", "Queued"], ["priority", ">", 0]]
-        return self._list(filters, "priority desc, created_at asc", min(limit, PAGE))
+        reply = call(
+            self._api.containers().list(
+                filters=[["state", "=", "Queued"], ["priority", ">", 0]],
+                order="priority desc, created_at asc",
+                limit=min(limit, PAGE),
+                select=list(CONTAINER_FIELDS),
+                count="none",
+            )
+        )
+        return _read(reply["items"])
 
     def update(self, me: Identity, updates: Sequence[Update]) -> list[UpdateResult]:
         """See `Api.update`."""
@@ -130,26 +122,13 @@ class ArvadosApi:
         ]
         call(self._api.containers().annotate(body={**_by(me), "annotations": items}))
 
-    def _list(self, filters: list[Any], order: str, limit: int) -> list[Container]:
-        return _containers(
-            call(
-                self._api.containers().list(
-                    filters=filters,
-                    order=order,
-                    limit=limit,
-                    select=list(CONTAINER_FIELDS),
-                    count="none",
-                )
-            )
-        )
-
 
 def _by(me: Identity) -> dict[str, Any]:
     return {"dispatcher": me.dispatcher, "epoch": me.epoch}
 
 
-def _containers(reply: Mapping[str, Any]) -> list[Container]:
-    return [Container.from_record(item) for item in reply["items"]]
+def _read(items: Iterable[Mapping[str, Any]]) -> list[Container]:
+    return [Container.from_record(item) for item in items]
 
 
 def _dispatcher(record: Mapping[str, Any]) -> DispatcherRecord:
@@ -159,8 +138,3 @@ def _dispatcher(record: Mapping[str, Any]) -> DispatcherRecord:
         state=DispatcherState(record["state"]),
         lease_seconds=float(record["lease_seconds"]),
     )
-
-
-def _chunks(uuids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(uuids), PAGE):
-        yield uuids[start : start + PAGE]

@@ -7,6 +7,7 @@ repeated by whoever made it, on a schedule that knows about leases and shutdowns
 from __future__ import annotations
 
 import http.client
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from googleapiclient.errors import Error as ClientError
 from googleapiclient.errors import HttpError
 
 from nodemanager.errors import ApiRefused, ApiUnavailable
+
+PAGE = 1000
+"""Records per call; the API's own limit."""
 
 _REFUSALS = frozenset({400, 401, 403, 404, 405, 413, 422})
 
@@ -70,6 +74,38 @@ def call(request: Any) -> dict[str, Any]:
     if not isinstance(reply, dict):
         raise ApiUnavailable(f"{request.uri}: answered no JSON object")
     return reply
+
+
+def list_all(resource: Any, filters: list[Any], fields: Sequence[str]) -> Iterator[Any]:
+    """All records that pass `filters`, `fields` of them (with ``uuid``), page by page, by UUID.
+
+    Keyset paging, so that records made or changed meanwhile shift nothing. (The client has
+    `keyset_list_all`; its errors and retries are not ours.)
+    """
+    last = ""
+    while True:
+        page = call(
+            resource.list(
+                filters=[*filters, ["uuid", ">", last]],
+                order="uuid asc",
+                limit=PAGE,
+                select=list(fields),
+                count="none",
+            )
+        )["items"]
+        yield from page
+        if len(page) < PAGE:
+            return
+        last = page[-1]["uuid"]
+
+
+def list_those(
+    resource: Any, attribute: str, values: Sequence[str], filters: list[Any], fields: Sequence[str]
+) -> Iterator[Any]:
+    """`list_all` of the records whose `attribute` is among `values`, however many these are."""
+    for start in range(0, len(values), PAGE):
+        chosen = [attribute, "in", list(values[start : start + PAGE])]
+        yield from list_all(resource, [*filters, chosen], fields)
 
 
 _FAILURES = (

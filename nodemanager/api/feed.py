@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.actors.actor import Actor, tell_if_alive
-from nodemanager.actors.timer import Schedule
+from nodemanager.actors.actor import tell_if_alive
+from nodemanager.api.actor import ApiActor
 from nodemanager.api.base import Api, Identity
 from nodemanager.api.messages import Changed, Claim, Claimed, Follow, Following, Ref
 from nodemanager.clock import Clock
@@ -44,29 +44,20 @@ class _Next:
     """To itself: go on."""
 
 
-class _HoldingActor(Actor):
-    """What the two have in common: a client made in their own thread, and patience."""
-
-    kind = "io"
+class _HoldingActor(ApiActor):
+    """What the two have in common: calls that take long, and patience."""
 
     def __init__(self, line: Line) -> None:
-        super().__init__()
+        super().__init__(line.connect, line.timer, line.clock)
         self._line = line
-        self._client: Api | None = None
 
     @property
     def answers_within(self) -> float:
         """Seconds a handler may legally take, for the watchdog."""
         return self._line.wait_seconds + MARGIN_SECONDS
 
-    def _api(self) -> Api:
-        self._client = self._client or self._line.connect()
-        return self._client
-
     def _later(self, seconds: float) -> None:
-        key = self.actor_ref.actor_urn
-        at = self._line.clock.elapsed() + seconds
-        self._line.timer.tell(Schedule(at, self.actor_ref, _Next(), key))
+        self._at(self._clock.elapsed() + seconds, _Next(), self.actor_urn)
 
     def _complain(self, error: ApiError) -> None:
         log.warning("%s: %s", type(self).__name__, error, extra={"action": "api_call_failed"})

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from nodemanager.actors.actor import Actor, tell_if_alive
-from nodemanager.actors.timer import CancelTimer, Schedule
+from nodemanager.actors.actor import tell_if_alive
+from nodemanager.actors.timer import CancelTimer
+from nodemanager.api.actor import ApiActor
 from nodemanager.api.base import Api, DispatcherRecord, Identity
 from nodemanager.api.messages import LeaseLost, LeaseRenewed, Offer, Ref, Register, Registered
 from nodemanager.clock import Clock
@@ -31,10 +32,8 @@ class _Ping:
     """To itself, from the timer."""
 
 
-class LeaseActor(Actor):
+class LeaseActor(ApiActor):
     """Registers on `Register`, then pings every `ping_seconds`; tells `dispatcher` what came of it."""
-
-    kind = "io"
 
     def __init__(
         self,
@@ -47,15 +46,11 @@ class LeaseActor(Actor):
         timer: Ref,
         clock: Clock,
     ) -> None:
-        super().__init__()
-        self._connect = connect
+        super().__init__(connect, timer, clock)
         self._name = name
         self._scheduler = scheduler
         self._ping_seconds = ping_seconds
         self._dispatcher = dispatcher
-        self._timer = timer
-        self._clock = clock
-        self._api: Api | None = None
         self._me: Identity | None = None
         self._capabilities = Capabilities(())
         self._offer: Capabilities | None = None
@@ -98,7 +93,7 @@ class LeaseActor(Actor):
         self._again(sent_at + min(self._ping_seconds, record.lease_seconds / 3))
 
     def _call(self) -> DispatcherRecord:
-        api = self._api = self._api or self._connect()
+        api = self._api()
         if self._me is None:
             return api.register(self._name, self._scheduler, self._capabilities)
         return api.ping(self._me, self._offer)
@@ -112,9 +107,8 @@ class LeaseActor(Actor):
 
     def _lost(self, why: str) -> None:
         self._me = None
-        self._timer.tell(CancelTimer(self.actor_ref.actor_urn))
+        self._timer.tell(CancelTimer(self.actor_urn))
         tell_if_alive(self._dispatcher, LeaseLost(why))
 
     def _again(self, at: float) -> None:
-        key = self.actor_ref.actor_urn
-        self._timer.tell(Schedule(at, self.actor_ref, _Ping(), key))
+        self._at(at, _Ping(), self.actor_urn)

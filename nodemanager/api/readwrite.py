@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.actors.actor import Actor, tell_if_alive
-from nodemanager.actors.timer import Schedule
+from nodemanager.actors.actor import tell_if_alive
+from nodemanager.api.actor import ApiActor
 from nodemanager.api.base import Annotation, Api, Identity, UpdateResult
 from nodemanager.api.messages import (
     Annotate,
@@ -47,27 +47,17 @@ class _Go:
     """To itself: send what has gathered."""
 
 
-class _BatchingActor(Actor):
+class _BatchingActor(ApiActor):
     """Gathers until its own `_Go` comes round, which is after everything that was told before it."""
 
-    kind = "io"
-
     def __init__(self, connect: Callable[[], Api], timer: Ref, clock: Clock) -> None:
-        super().__init__()
-        self._connect = connect
-        self._timer = timer
-        self._clock = clock
-        self._client: Api | None = None
+        super().__init__(connect, timer, clock)
         self._gone = False
         self._pause = FIRST_PAUSE_SECONDS
 
     def _send(self) -> None:
         """Make the calls; raises `ApiError` with everything unanswered still gathered."""
         raise NotImplementedError
-
-    def _api(self) -> Api:
-        self._client = self._client or self._connect()
-        return self._client
 
     def _gathered(self) -> None:
         if not self._gone:
@@ -85,8 +75,7 @@ class _BatchingActor(Actor):
                 error,
                 extra={"action": "api_call_failed"},
             )
-            at = self._clock.elapsed() + self._pause
-            self._timer.tell(Schedule(at, self.actor_ref, _Go()))
+            self._at(self._clock.elapsed() + self._pause, _Go())
             self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
             return
         self._gone = False

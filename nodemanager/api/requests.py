@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from nodemanager.api.connection import call
+from nodemanager.api.connection import call, list_all, list_those
 from nodemanager.model import Reason
 
 Record = Mapping[str, Any]
-
-PAGE = 500
 
 REQUEST_FIELDS = (
     "uuid",
@@ -29,6 +27,7 @@ CONTAINER_FIELDS = (
     "log",
     "output",
 )
+LINK_FIELDS = ("uuid", "head_uuid", "properties")
 
 
 class RequestsApi(Protocol):
@@ -70,54 +69,25 @@ class ArvadosRequests:
     def list_run(self, run_id: str) -> list[Record]:
         """See `RequestsApi.list_run`."""
         filters = [["properties.run", "=", run_id]]
-        return list(self._all(self._api.container_requests(), filters, REQUEST_FIELDS))
+        return list(list_all(self._api.container_requests(), filters, REQUEST_FIELDS))
 
     def containers(self, uuids: Sequence[str]) -> dict[str, Record]:
         """See `RequestsApi.containers`."""
-        return {
-            record["uuid"]: record
-            for chunk in _chunks(uuids)
-            for record in self._all(
-                self._api.containers(), [["uuid", "in", list(chunk)]], CONTAINER_FIELDS
-            )
-        }
+        found = list_those(self._api.containers(), "uuid", uuids, [], CONTAINER_FIELDS)
+        return {record["uuid"]: record for record in found}
 
     def reasons(self, uuids: Sequence[str]) -> dict[str, Reason]:
         """See `RequestsApi.reasons`."""
         found: dict[str, Reason] = {}
-        for chunk in _chunks(uuids):
-            filters = [["link_class", "=", "dispatch"], ["head_uuid", "in", list(chunk)]]
-            fields = ("uuid", "head_uuid", "properties")
-            for link in self._all(self._api.links(), filters, fields):
-                reason = Reason.from_dict(link["properties"])
-                before = found.get(link["head_uuid"])
-                if before is None or reason.tier.value > before.tier.value:
-                    found[link["head_uuid"]] = reason
+        ours = [["link_class", "=", "dispatch"]]
+        for link in list_those(self._api.links(), "head_uuid", uuids, ours, LINK_FIELDS):
+            reason = Reason.from_dict(link["properties"])
+            before = found.get(link["head_uuid"])
+            if before is None or reason.tier.value > before.tier.value:
+                found[link["head_uuid"]] = reason
         return found
 
     def set_priority(self, uuid: str, priority: int) -> None:
         """See `RequestsApi.set_priority`."""
         body = {"container_request": {"priority": priority}}
         call(self._api.container_requests().update(uuid=uuid, body=body))
-
-    def _all(self, resource: Any, filters: list[Any], fields: Sequence[str]) -> Iterator[Record]:
-        last = ""
-        while True:
-            page = call(
-                resource.list(
-                    filters=[*filters, ["uuid", ">", last]],
-                    order="uuid asc",
-                    limit=PAGE,
-                    select=list(fields),
-                    count="none",
-                )
-            )["items"]
-            yield from page
-            if len(page) < PAGE:
-                return
-            last = page[-1]["uuid"]
-
-
-def _chunks(uuids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(uuids), PAGE):
-        yield uuids[start : start + PAGE]
