@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from nodemanager.api.connection import call, connect
+from nodemanager.api.connection import call
 from nodemanager.config import Config, describe
-from nodemanager.daemon import make_scheduler
+from nodemanager.daemon import make_scheduler, outer_endpoint
 from nodemanager.errors import NodeManagerError
+from nodemanager.model import format_bytes
 from nodemanager.schedulers.base import Finding
 
 
@@ -84,7 +85,7 @@ def _directory(subject: str, path: Path) -> Finding:
         return Finding(subject, problem=f"{nearest} cannot be written by this user")
     free = shutil.disk_usage(nearest).free
     made = "" if nearest == path else ", will be made"
-    return Finding(subject, f"{path}{made} ({free / 2**30:.1f} GiB free)")
+    return Finding(subject, f"{path}{made} ({format_bytes(free)} free)")
 
 
 def _input_dir(path: Path) -> Finding:
@@ -103,19 +104,12 @@ def _program(subject: str, name: str) -> Finding:
 def _api(config: Config) -> Finding:
     if config.is_embedded:
         return Finding("API", "embedded: started with the daemon, on this machine only")
-    url = f"https://{config.arvados.host}"
+    endpoint = outer_endpoint(config)
     try:
-        api = connect(
-            url,
-            config.arvados.token,
-            ca_file=config.arvados.certs_file,
-            insecure=config.arvados.insecure,
-            timeout=config.arvados.timeout,
-        )
-        user = call(api.users().current())
+        user = call(endpoint.connect(config.arvados.timeout).users().current())
     except NodeManagerError as error:
         return Finding("API", problem=str(error))
-    return Finding("API", f"{url} answers, as {user.get('email') or user.get('uuid')}")
+    return Finding("API", f"{endpoint.url} answers, as {user.get('email') or user.get('uuid')}")
 
 
 def _scheduler(config: Config) -> Iterator[Finding]:

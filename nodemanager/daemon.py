@@ -52,6 +52,12 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
 
+    def connect(self, timeout: float) -> Any:
+        """The client object for one thread; see `nodemanager.api.connection.connect`."""
+        return connect(
+            self.url, self.token, ca_file=self.ca_file, insecure=self.insecure, timeout=timeout
+        )
+
 
 class Daemon:
     """The running dispatcher. One per process and per state directory."""
@@ -112,6 +118,12 @@ class Daemon:
         return group[0] if group else None
 
 
+def outer_endpoint(config: Config) -> Endpoint:
+    """The API that `[Arvados]` names, when it is not the embedded one."""
+    arvados = config.arvados
+    return Endpoint(f"https://{arvados.host}", arvados.token, arvados.certs_file, arvados.insecure)
+
+
 def make_scheduler(config: Config) -> Scheduler:
     """The scheduler module that `[Dispatch] scheduler` names; raises `ConfigError`."""
     module = find_scheduler(config.dispatch.scheduler)
@@ -155,20 +167,10 @@ def _make_directories(config: Config) -> None:
 def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorRef[Any]) -> Plant:
     wait = config.dispatch.claim_wait
 
-    def connect_api() -> ArvadosApi:
-        return ArvadosApi(
-            connect(
-                endpoint.url,
-                endpoint.token,
-                ca_file=endpoint.ca_file,
-                insecure=endpoint.insecure,
-                timeout=max(config.arvados.timeout, wait + HELD_CALL_MARGIN_SECONDS),
-            )
-        )
-
+    timeout = max(config.arvados.timeout, wait + HELD_CALL_MARGIN_SECONDS)
     return Plant(
         name=config.dispatch.name,
-        connect=connect_api,
+        connect=lambda: ArvadosApi(endpoint.connect(timeout)),
         scheduler=lambda: make_scheduler(config),
         template=_template(config, endpoint),
         settings=DispatchSettings(

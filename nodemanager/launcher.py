@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -20,14 +21,13 @@ from types import FrameType
 from rich.console import Console
 
 from nodemanager import __version__, logs
-from nodemanager.api.connection import connect
 from nodemanager.api.embedded import EmbeddedServer
 from nodemanager.api.keeper import EmbeddedKeeper
 from nodemanager.api.requests import ArvadosRequests
 from nodemanager.check import check
 from nodemanager.clock import SystemClock
 from nodemanager.config import Config, load
-from nodemanager.daemon import Daemon, Endpoint
+from nodemanager.daemon import Daemon, Endpoint, outer_endpoint
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
 from nodemanager.runs.record import RunRecords
 from nodemanager.runs.request_file import load_requests
@@ -165,15 +165,8 @@ def _run(
         if flags.run is None:
             stop.wait()
             return 0
-        api = ArvadosRequests(
-            connect(
-                endpoint.url,
-                submitter_token,
-                ca_file=endpoint.ca_file,
-                insecure=endpoint.insecure,
-                timeout=config.arvados.timeout,
-            )
-        )
+        submitter = replace(endpoint, token=submitter_token)
+        api = ArvadosRequests(submitter.connect(config.arvados.timeout))
         context = RunContext(
             api=api,
             records=RunRecords(config.daemon.state_dir),
@@ -198,15 +191,9 @@ def _where_things_are(config: Config, endpoint: Endpoint) -> str:
 
 def _endpoint(config: Config, server: EmbeddedKeeper | None) -> tuple[Endpoint, str]:
     """Where the API is, as the dispatcher and with the token of one who submits."""
-    arvados = config.arvados
     if server is None:
-        endpoint = Endpoint(
-            url=f"https://{arvados.host}",
-            token=arvados.token,
-            ca_file=arvados.certs_file,
-            insecure=arvados.insecure,
-        )
-        return endpoint, arvados.token
+        endpoint = outer_endpoint(config)
+        return endpoint, endpoint.token
     started = server.start()
     endpoint = Endpoint(url=started.url, token=started.dispatcher_token, ca_file=started.ca_file)
     return endpoint, started.root_token

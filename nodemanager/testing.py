@@ -49,17 +49,14 @@ from nodemanager.schedulers.base import JobSpec, SchedulerContext
 from nodemanager.schedulers.fake import FakeCluster, FakeScheduler, Script
 from nodemanager.server.database import IN_MEMORY, Database
 from nodemanager.server.errors import ServerError
-from nodemanager.server.methods import METHODS
 from nodemanager.server.policy import Policy
-from nodemanager.server.service import Service
+from nodemanager.server.service import METHODS_BY_ID, Service
 
 CLUSTER_ID = "zzzzz"
 GIB = 1 << 30
 ROOT_TOKEN = "root-token-of-the-harness"  # noqa: S105 (guards nothing outside this process)
 
 EXIT_0 = End(EndKind.EXITED)
-
-_METHODS = {(method.resource, method.name): method for method in METHODS}
 
 
 @dataclass
@@ -97,7 +94,7 @@ class _MemoryMethods:
         self._resource = resource
 
     def __getattr__(self, name: str) -> Callable[..., _MemoryRequest]:
-        method = _METHODS.get((self._resource, name))
+        method = METHODS_BY_ID.get(f"{self._resource}.{name}")
         if method is None:
             raise AttributeError(f"{self._resource}.{name}")
 
@@ -139,7 +136,7 @@ class _MemoryRequest:
         parameters, body = json.loads(json.dumps([self.parameters, self.body]))
         path = {"uuid": parameters.pop("uuid")} if "uuid" in parameters else {}
         caller = self.service.authenticate(self.token)
-        method = _METHODS[self.resource, self.name]
+        method = METHODS_BY_ID[f"{self.resource}.{self.name}"]
         return json.loads(json.dumps(self.service.call(caller, method, path, parameters, body)))
 
 

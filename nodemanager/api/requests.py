@@ -20,6 +20,7 @@ CONTAINER_FIELDS = (
     "uuid",
     "state",
     "attempt",
+    "temp_fails",
     "run_after",
     "started_at",
     "finished_at",

@@ -78,7 +78,7 @@ def explain_unclaimed(
             since=now,
         )
     if container.run_after is not None and container.run_after > now:
-        return _not_before(container, container.run_after, now)
+        return explain_delay(container.error, container.temp_fails, container.run_after, now)
     if limit <= 0:
         return Reason(
             ReasonToken.CLAIM_LIMIT,
@@ -92,13 +92,15 @@ def explain_unclaimed(
     return None
 
 
-def _not_before(container: Container, run_after: float, now: float) -> Reason:
-    if container.error:
-        in_a_row = f" ({container.temp_fails} in a row)" if container.temp_fails > 1 else ""
+def explain_delay(error: str, temp_fails: int, run_after: float, now: float) -> Reason:
+    """Why a container waits until `run_after`: a backoff if the attempt before it ended with `error`
+    (after `temp_fails` in a row), otherwise its own wish."""
+    if error:
+        in_a_row = f" ({temp_fails} in a row)" if temp_fails > 1 else ""
         return Reason(
             ReasonToken.BACKOFF,
-            f"{container.error}{in_a_row}; the next try waits",
-            facts={"temp_fails": container.temp_fails},
+            f"{error}{in_a_row}; the next try waits",
+            facts={"temp_fails": temp_fails},
             since=now,
             next_attempt_at=run_after,
         )

@@ -118,7 +118,7 @@ class DispatcherActor(Actor):
         self._around: Surroundings | None = None
         self._children = Children(self.actor_ref)
         self._reasons = ReasonBook()
-        self._unclaimed: frozenset[str] = frozenset()
+        self._unclaimed: set[str] = set()
         self._nodes: tuple[Node, ...] = ()
         self._capabilities: Capabilities | None = None
         self._lease_until = float("-inf")
@@ -323,7 +323,7 @@ class DispatcherActor(Actor):
     def _start_child(self, container: Container, *, fresh: bool) -> None:
         if self._around is not None:
             self._children.start(self._around, container, fresh=fresh)
-            self._unclaimed -= {container.uuid}
+            self._unclaimed.discard(container.uuid)
 
     def _claim(self) -> None:
         """Ask for more work when there is room for it and no question is under way."""
@@ -388,7 +388,7 @@ class DispatcherActor(Actor):
             return
         now, room, load = self._clock.wall(), self._room(), self._children.load
         # What has left the queue is another's to explain; the API removes our words when it starts.
-        queued = frozenset(c.uuid for c in containers if c.uuid not in self._children)
+        queued = {c.uuid for c in containers if c.uuid not in self._children}
         for uuid in self._unclaimed - queued:
             self._reasons.drop(uuid)
         self._unclaimed = queued

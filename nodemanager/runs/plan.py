@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nodemanager.dispatch.claiming import explain_delay
 from nodemanager.model import (
     ContainerState,
     Reason,
@@ -85,6 +86,7 @@ class Cancel:
     """Set the request's priority to 0."""
 
     spec: RequestSpec
+    request_uuid: str
     why: str
 
 
@@ -101,7 +103,7 @@ def plan(standings: Sequence[Standing], now: float) -> list[Action]:
         if standing.request is None:
             action = _submission(standing.spec, by_name)
         else:
-            action = _cancellation(standing, now)
+            action = _cancellation(standing, standing.request, now)
         if action is not None:
             actions.append(action)
     return actions
@@ -115,21 +117,24 @@ def _submission(spec: RequestSpec, by_name: Mapping[str, Standing]) -> Action | 
     return Submit(spec) if all(standing.is_complete for standing in earlier) else None
 
 
-def _cancellation(standing: Standing, now: float) -> Cancel | None:
+def _cancellation(standing: Standing, request: Record, now: float) -> Cancel | None:
     spec, container, reason = standing.spec, standing.container, standing.reason
-    if container is None:
+    if container is None or request["state"] == RequestState.FINAL:
         return None
+    uuid = request["uuid"]
     if spec.cancel_after is not None and container["state"] == ContainerState.RUNNING:
         started = parse_time(container["started_at"])
         if now - started >= spec.cancel_after:
-            return Cancel(spec, f"as its file asks, after {format_seconds(spec.cancel_after)}")
+            return Cancel(
+                spec, uuid, f"as its file asks, after {format_seconds(spec.cancel_after)}"
+            )
     if (
         reason is not None
         and reason.tier is Tier.NEVER
         and container["state"] == ContainerState.QUEUED
         and now - reason.since >= NEVER_FITS_SECONDS
     ):
-        return Cancel(spec, f"it can never run: {reason.sentence}; {reason.advice}")
+        return Cancel(spec, uuid, f"it can never run: {reason.sentence}; {reason.advice}")
     return None
 
 
@@ -180,12 +185,8 @@ def _words(standing: Standing, now: float) -> str:
         return standing.reason.line(now)
     run_after = container.get("run_after")
     if run_after and parse_time(run_after) > now:
-        left = format_seconds(parse_time(run_after) - now)
-        return (
-            f"{error}; the next try waits (in {left})"
-            if error
-            else f"not before its run_after (in {left})"
-        )
+        fails = int(container.get("temp_fails") or 0)
+        return explain_delay(error, fails, parse_time(run_after), now).line(now)
     # What is written as a reason is what lasts; until then the state says enough.
     return "not looked at yet" if state == ContainerState.QUEUED else "claimed, on its way"
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from nodemanager.api.requests import Record, RequestsApi
 from nodemanager.clock import Clock
 from nodemanager.errors import ApiRefused, ApiUnavailable
-from nodemanager.model import ContainerState, RequestState, format_time
+from nodemanager.model import ContainerState, format_time
 from nodemanager.runs.plan import Cancel, Row, Skip, Standing, Submit, plan, row
 from nodemanager.runs.record import RunRecord, RunRecords
 from nodemanager.runs.request_file import RequestSpec, ready_attributes
@@ -145,8 +145,8 @@ class _Run:
                 match action:
                     case Submit(spec):
                         self._submit(spec)
-                    case Cancel(spec, why):
-                        self._cancel(spec, why)
+                    case Cancel(spec, request_uuid, why):
+                        self._cancel(spec, request_uuid, why)
                     case Skip(spec, why):
                         self._refused[spec.name] = why
         except ApiUnavailable as error:
@@ -162,8 +162,15 @@ class _Run:
     def _look(self) -> None:
         api = self._context.api
         requests = {_place(record): record for record in api.list_run(self._record.id)}
-        uuids = [r["container_uuid"] for r in requests.values() if r["container_uuid"]]
-        containers = api.containers(uuids)
+        uuids = {r["container_uuid"] for r in requests.values() if r["container_uuid"]}
+        # A final container never changes.
+        containers = {
+            standing.container["uuid"]: standing.container
+            for standing in self._standings
+            if standing.container is not None
+            and ContainerState(standing.container["state"]).is_final
+        }
+        containers |= api.containers(sorted(uuids - set(containers)))
         waiting = [
             uuid
             for uuid, record in containers.items()
@@ -194,10 +201,12 @@ class _Run:
         )
 
     def _submit(self, spec: RequestSpec) -> None:
+        # It is submitted only once these are Complete, so their containers are known.
+        outputs = set(spec.outputs_of.values())
         containers = {
             standing.spec.name: standing.container["uuid"]
-            for standing in self._standings
-            if standing.container is not None
+            for standing in (self._standings if outputs else ())
+            if standing.spec.name in outputs and standing.container is not None
         }
         now = self._context.clock.wall()
         run_after = None if spec.delay is None else format_time(now + spec.delay)
@@ -207,11 +216,8 @@ class _Run:
         except ApiRefused as error:
             self._refused[spec.name] = f"the API refuses it: {error}"
 
-    def _cancel(self, spec: RequestSpec, why: str) -> None:
-        [request] = [s.request for s in self._standings if s.spec is spec]
-        if request is None or request["state"] == RequestState.FINAL:
-            return
-        self._context.api.set_priority(request["uuid"], 0)
+    def _cancel(self, spec: RequestSpec, request_uuid: str, why: str) -> None:
+        self._context.api.set_priority(request_uuid, 0)
         self._cancelled[spec.name] = why
         self._context.view.say(f"{spec.name} is cancelled: {why}")
 

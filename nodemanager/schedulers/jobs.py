@@ -264,8 +264,7 @@ class JobBook(Generic[Owner]):
             for name, entry in self._entries.items():
                 if name not in seen and entry.since <= began:
                     self._missing(name, entry, result)
-        for name in [n for n in self._cancels if n in seen and n not in self._live]:
-            if poll.complete:
+            for name in [n for n in self._cancels if n in seen and n not in self._live]:
                 del self._cancels[name]
         return result
 
