@@ -47,24 +47,25 @@ def restriction(caller: Caller, resource: Resource) -> ColumnElement[bool] | Non
     return and_(*(resource.table.c[name] == value for name, value in seen.items()))
 
 
-def find(tx: Transaction, resource: Resource, uuid: str) -> Row:
-    """The record, if the caller may see it; `ServerError` 404 otherwise."""
-    row = lookup(tx, resource, uuid)
+def find(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) -> Row:
+    """The record, if the caller may see it; `ServerError` 404 otherwise. `lock`: see `lookup`."""
+    row = lookup(tx, resource, uuid, lock=lock)
     seen = sight(tx.caller, resource)
     if row is None or any(row[name] != value for name, value in (seen or {}).items()):
         raise not_found()
     return row
 
 
-def lookup(tx: Transaction, resource: Resource, uuid: str) -> Row | None:
-    """The record, whoever asks."""
-    return tx.conn.execute(_by_uuid(resource.plural), {"key": uuid}).mappings().first()
+def lookup(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) -> Row | None:
+    """The record, whoever asks. With `lock` nobody else changes it before this transaction is over."""
+    return tx.conn.execute(_by_uuid(resource.plural, lock=lock), {"key": uuid}).mappings().first()
 
 
 @lru_cache
-def _by_uuid(plural: str) -> Select[Any]:
+def _by_uuid(plural: str, *, lock: bool) -> Select[Any]:
     table = RESOURCES[plural].table
-    return select(table).where(table.c.uuid == bindparam("key"))
+    found = select(table).where(table.c.uuid == bindparam("key"))
+    return found.with_for_update() if lock else found
 
 
 def acting_dispatcher(tx: Transaction, uuid: Any, epoch: int | None) -> Row:

@@ -56,6 +56,15 @@ class Transaction:
         """The time `seconds` from now, in microseconds."""
         return self.now + round(seconds * 1_000_000)
 
+    def lock_graph(self) -> None:
+        """Be the only one to change how requests, containers, attempts and shapes hang together.
+
+        For every handler that makes or ends containers, changes what a request wants, or locks more
+        than one record: a walk through that graph meets the records in no fixed order, so two walks
+        at once could wait for each other. To be called before anything is locked or written. Nothing
+        to SQLite, whose writers come one after the other anyway.
+        """
+
 
 @dataclass(frozen=True)
 class Call:
