@@ -20,7 +20,10 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["nodemanager", "nodemanager.*"]),
-    package_data={"nodemanager": ["py.typed"]},
+    package_data={
+        "nodemanager": ["py.typed"],
+        "nodemanager.server.migrations": ["script.py.mako"],
+    },
     install_requires=[
         # What the daemon stands on.
         "pykka>=4.5,<5",
@@ -30,12 +33,16 @@ setup(
         # The table and progress bar of --run, and readable output of --check.
         "rich>=13",
         # The API server: a small ASGI framework, its HTTP server with C parser and loop, the database
-        # toolkit, and the maker of the self-signed certificate.
+        # toolkit, its migrations and PostgreSQL driver, JSON as fast as the calls want it, and the maker
+        # of the self-signed certificate.
         "starlette>=1,<2",
         "uvicorn>=0.30",
         "httptools>=0.6",
         "uvloop>=0.19",
         "SQLAlchemy>=2.0.30,<3",
+        "alembic>=1.13,<2",
+        "psycopg[binary]>=3.2,<4",
+        "orjson>=3.10",
         "cryptography>=42",
     ],
     entry_points={

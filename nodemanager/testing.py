@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httplib2
+import orjson
 import pykka
 from arvados.errors import ApiError as ClientApiError
 
@@ -50,7 +51,7 @@ from nodemanager.schedulers.fake import FakeCluster, FakeScheduler, Script
 from nodemanager.server.database import IN_MEMORY, Database
 from nodemanager.server.errors import ServerError
 from nodemanager.server.policy import Policy
-from nodemanager.server.service import METHODS_BY_ID, Service
+from nodemanager.server.service import METHODS_BY_ID, Request, Service
 
 CLUSTER_ID = "zzzzz"
 GIB = 1 << 30
@@ -135,9 +136,9 @@ class _MemoryRequest:
     def _call(self) -> Any:
         parameters, body = json.loads(json.dumps([self.parameters, self.body]))
         path = {"uuid": parameters.pop("uuid")} if "uuid" in parameters else {}
-        caller = self.service.authenticate(self.token)
         method = METHODS_BY_ID[f"{self.resource}.{self.name}"]
-        return json.loads(json.dumps(self.service.call(caller, method, path, parameters, body)))
+        answer = self.service.perform(Request([self.token], method, path, parameters, body))
+        return orjson.loads(orjson.dumps(answer))
 
 
 @dataclass(frozen=True, slots=True)

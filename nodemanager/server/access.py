@@ -58,6 +58,8 @@ def find(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) 
 
 def lookup(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) -> Row | None:
     """The record, whoever asks. With `lock` nobody else changes it before this transaction is over."""
+    if lock:
+        tx.locks_record()
     return tx.conn.execute(_by_uuid(resource.plural, lock=lock), {"key": uuid}).mappings().first()
 
 
@@ -68,13 +70,24 @@ def _by_uuid(plural: str, *, lock: bool) -> Select[Any]:
     return found.with_for_update() if lock else found
 
 
-def acting_dispatcher(tx: Transaction, uuid: Any, epoch: int | None) -> Row:
+def acting_dispatcher(
+    tx: Transaction, uuid: Any, epoch: int | None, *, renews: bool = False
+) -> Row:
     """The dispatcher's record, when the caller is its present process.
 
+    It stays as it is until the transaction is over: what a dispatcher writes while it is being declared
+    lost comes wholly before or not at all. `renews`: the record itself is going to be written.
     `ServerError` 403 for another's dispatcher, a lost or retired one, and an older epoch: then another
     process has taken the record up, and this one must stop.
     """
-    row = lookup(tx, RESOURCES["dispatchers"], uuid) if isinstance(uuid, str) else None
+    row = None
+    if isinstance(uuid, str):
+        if tx.writes:
+            tx.locks_record()
+            statement = _RENEWED if renews else _ACTING
+        else:
+            statement = _by_uuid("dispatchers", lock=False)
+        row = tx.conn.execute(statement, {"key": uuid}).mappings().first()
     if row is None:
         raise invalid(f"dispatcher: {uuid!r} not found")
     if row["token_uuid"] != tx.caller.token_uuid:
@@ -86,3 +99,7 @@ def acting_dispatcher(tx: Transaction, uuid: Any, epoch: int | None) -> Row:
             f"dispatcher {uuid} is at epoch {row['epoch']}, not {epoch}: another process acts as it"
         )
     return row
+
+
+_ACTING = _by_uuid("dispatchers", lock=False).with_for_update(read=True)
+_RENEWED = _by_uuid("dispatchers", lock=True)

@@ -22,8 +22,11 @@ LINK_CLASS = "dispatch"
 
 _c = containers.c
 _l = links.c
-_CONTAINERS = select(_c.uuid, _c.owner_uuid, _c.state, _c.dispatcher).where(
-    _c.uuid.in_(bindparam("uuids", expanding=True))
+_CONTAINERS = (
+    select(_c.uuid, _c.owner_uuid, _c.state, _c.dispatcher)
+    .where(_c.uuid.in_(bindparam("uuids", expanding=True)))
+    # None of them starts or ends meanwhile (which takes its reasons away); any may be claimed.
+    .with_for_update(read=True, key_share=True)
 )
 _SAID_BEFORE = select(links).where(
     _l.link_class == LINK_CLASS,
@@ -39,6 +42,7 @@ def annotate(tx: Transaction, call: Call) -> dict[str, Any]:
     in order with a status: 200, 404 (unknown), 403 (held by another), 422 (started, or no reason).
     Nothing is written for a reason that a reader would not tell from the last one.
     """
+    tx.lock_graph()
     dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), call.needed("epoch"))
     items = call.items("annotations", MAX_ANNOTATIONS)
     uuids = [str(i["uuid"]) for i in items if isinstance(i, Mapping) and "uuid" in i]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import string
@@ -10,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,8 +27,7 @@ def request_id_of(request: Request) -> str:
 
 def json_response(value: Any, status: int = 200) -> Response:
     """`value` as JSON."""
-    content = json.dumps(value, separators=(",", ":")).encode("ascii")
-    return Response(content, status, media_type="application/json")
+    return Response(orjson.dumps(value), status, media_type="application/json")
 
 
 def error_response(status: int, messages: Sequence[str], request_id: str) -> Response:

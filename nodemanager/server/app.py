@@ -1,9 +1,9 @@
 """The API over HTTP: one Starlette application around one `Service`.
 
-Routes come from `METHODS`. Service calls block, so they run in threads: one for writes, which the database
-makes one after the other anyway, and a few for reads, so that a long list holds up nobody's claim. Measured
-against calls made in the event loop itself: a lone GET takes 0.2 ms longer, but beside lists of 1,000 the
-slowest in a hundred takes a third of the time, and a slow disk stops no health check.
+Routes come from `METHODS`. Service calls block, so they run in threads (`Workers`), and a long list holds up
+nobody's claim. Measured against calls made in the event loop itself: a lone GET takes 0.2 ms longer, but
+beside lists of 1,000 the slowest in a hundred takes a third of the time, and a slow disk stops no health
+check.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import asyncio
 import hmac
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -32,15 +31,17 @@ from nodemanager.clock import Clock
 from nodemanager.server import discovery
 from nodemanager.server.answers import error_response, json_response, request_id_of
 from nodemanager.server.discovery import Discovery
-from nodemanager.server.errors import ServerError, not_found, not_logged_in
+from nodemanager.server.errors import ServerError, not_found
 from nodemanager.server.files import Files
 from nodemanager.server.holding import Bell, Bells
 from nodemanager.server.methods import METHODS, Method
 from nodemanager.server.payload import check_path, read_payload
 from nodemanager.server.resources import RESOURCES
-from nodemanager.server.service import Caller, Service
+from nodemanager.server.service import Answer, Service
+from nodemanager.server.service import Request as Call
 from nodemanager.server.settings import ServerSettings
 from nodemanager.server.transaction import QUEUE_TOPIC, dispatcher_topic
+from nodemanager.server.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,6 @@ MAX_WAIT_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 5.0
 """A held call looks again after so long even if nothing was announced: another process may have written."""
 
-_READERS = 4
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _Result = TypeVar("_Result")
 
@@ -79,8 +79,7 @@ class Api:
         self._settings = settings
         self._clock = clock
         self._bells = Bells()
-        self._writer = ThreadPoolExecutor(1, "api-write")
-        self._readers = ThreadPoolExecutor(_READERS, "api-read")
+        self._workers: Workers | None = None
         self._files = Files(service, files_directory, settings.max_file_size)
         self._discovery = Discovery(settings.cluster_id, settings.max_request_size)
         self._starlette = Starlette(
@@ -104,7 +103,9 @@ class Api:
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         self._bells.attach(asyncio.get_running_loop())
+        self._workers = Workers(self._service)
         unsubscribe = self._service.subscribe(self._bells.announce)
+        deafen = self._service.database.listen(self._service.heard)
         sweeper = asyncio.create_task(self._sweep_for_ever())
         try:
             yield
@@ -113,21 +114,27 @@ class Api:
             sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await sweeper
-            self._writer.shutdown()
-            self._readers.shutdown()
+            deafen()
+            self._workers.close()
 
     async def _sweep_for_ever(self) -> None:
         while True:
             try:
-                await self._run(self._service.sweep, writes=True)
+                await self._read(self._service.sweep)
             except Exception:
                 # The next sweep does what this one could not.
                 log.exception("sweep failed")
             await asyncio.sleep(self._settings.policy.sweep_interval)
 
-    async def _run(self, work: Callable[[], _Result], *, writes: bool) -> _Result:
-        executor = self._writer if writes else self._readers
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
+    async def _read(self, work: Callable[[], _Result]) -> _Result:
+        assert self._workers is not None  # noqa: S101  (the lifespan comes before every request)
+        return await self._workers.read(work)
+
+    async def _perform(self, call: Call) -> Answer:
+        assert self._workers is not None  # noqa: S101
+        if call.method.writes:
+            return await self._workers.write(call)
+        return await self._workers.read(lambda: self._service.perform(call))
 
     async def _serve_discovery(self, request: Request) -> Response:
         host = request.headers.get("host", "")
@@ -186,54 +193,36 @@ class Api:
         route = _find_route(payload.http_method(request), path)
         tokens = payload.tokens(request)
         if route is None:
-            await self._run(lambda: self._authenticate(tokens), writes=False)
+            await self._read(lambda: self._service.authenticate(*tokens))
             raise not_found()
         method = route.method
         query, body = payload.arguments(method, RESOURCES[method.resource].singular)
-
-        def call() -> dict[str, Any]:
-            caller = self._authenticate(tokens)
-            return self._service.call(caller, method, route.path, query, body)
-
+        call = Call(tokens, method, route.path, query, body)
         if method.wait:
-            arguments = {**body, **query}
-            return json_response(await self._held(request, method, arguments, call))
+            return json_response(await self._held(request, call))
+        if method.writes:
+            return json_response(await self._perform(call))
         # Made in the thread as well: the text of a long list takes milliseconds.
-        return await self._run(lambda: json_response(call()), writes=method.writes)
+        return await self._read(lambda: json_response(self._service.perform(call)))
 
     async def _answer_files(self, request: Request, parts: list[str]) -> Response:
         tokens = _header_tokens(request)
-        caller = await self._run(lambda: self._authenticate(tokens), writes=False)
+        caller = await self._read(lambda: self._service.authenticate(*tokens))
         return await self._files.answer(request, caller, parts[1], "".join(parts[3:]))
 
-    def _authenticate(self, tokens: list[str]) -> Caller:
-        """The first of the tokens that is somebody's; in a thread."""
-        for token in tokens:
-            try:
-                return self._service.authenticate(token)
-            except ServerError as error:
-                if error.status != 401:
-                    raise
-        raise not_logged_in()
-
-    async def _held(
-        self,
-        request: Request,
-        method: Method,
-        arguments: Mapping[str, Any],
-        call: Callable[[], dict[str, Any]],
-    ) -> dict[str, Any]:
+    async def _held(self, request: Request, call: Call) -> Answer:
         """Call until there is something to answer or the caller's patience is over.
 
         Raises `ClientDisconnect` when the client goes away while it waits: claiming for nobody would
         leave a container to its next call with the same claim_id, which may never come.
         """
-        is_claim = method.name == "claim"
+        arguments = {**call.body, **call.query}
+        is_claim = call.method.name == "claim"
         topic = QUEUE_TOPIC if is_claim else dispatcher_topic(str(arguments.get("dispatcher")))
         loop = asyncio.get_running_loop()
         began = loop.time()
         with self._bells.listening(topic) as bell:
-            reply = await self._run(call, writes=method.writes)
+            reply = await self._perform(call)
             # An empty cursor asks where the changes begin, which is answered at once.
             if reply["items"] or not (is_claim or arguments.get("cursor")):
                 return reply
@@ -247,7 +236,7 @@ class Api:
                     await bell.heard(min(left, await self._next_look(is_claim=is_claim)))
                     if gone.done():
                         raise ClientDisconnect
-                    reply = await self._run(call, writes=method.writes)
+                    reply = await self._perform(call)
             finally:
                 gone.cancel()
         return reply
@@ -256,7 +245,7 @@ class Api:
         """Seconds until a held call has a reason of its own to look again."""
         if not is_claim:
             return _LOOK_AGAIN_SECONDS
-        due = await self._run(self._service.next_due, writes=False)
+        due = await self._read(self._service.next_due)
         if due is None:
             return _LOOK_AGAIN_SECONDS
         # A little late rather than a little early, which would mean looking in vain.

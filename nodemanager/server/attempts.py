@@ -25,7 +25,7 @@ from nodemanager.server.retry import (
 )
 from nodemanager.server.shapes import shape_of
 from nodemanager.server.tokens import delete_container_tokens
-from nodemanager.server.transaction import QUEUE_TOPIC, Transaction, dispatcher_topic
+from nodemanager.server.transaction import QUEUE_TOPIC, Transaction
 
 _c = schema.containers.c
 _r = schema.container_requests.c
@@ -45,12 +45,6 @@ _WANTED_BY = select(_r.priority, _r.created_at).where(
 )
 _LAST_ATTEMPT = select(func.max(schema.attempts.c.attempt)).where(
     schema.attempts.c.request_uuid == bindparam("request")
-)
-_NEXT_CHANGE = (
-    update(schema.dispatchers)
-    .where(schema.dispatchers.c.uuid == bindparam("dispatcher"))
-    .values(change_seq=schema.dispatchers.c.change_seq + 1)
-    .returning(schema.dispatchers.c.change_seq)
 )
 _DROP_REASONS = delete(schema.links).where(
     schema.links.c.head_uuid == bindparam("container"), schema.links.c.link_class == "dispatch"
@@ -86,14 +80,10 @@ def change(
 
     Unless its own dispatcher writes (`by_dispatcher`), that one finds it among its changes.
     """
-    new = dict(columns)
     if row["dispatcher"] is not None and not by_dispatcher:
-        new["change_seq"] = tx.conn.execute(
-            _NEXT_CHANGE, {"dispatcher": row["dispatcher"]}
-        ).scalar_one()
-        tx.topics.add(dispatcher_topic(row["dispatcher"]))
-    write(tx, "containers", row["uuid"], new)
-    return {**row, **new, "modified_at": tx.now}
+        tx.changed[row["dispatcher"]][row["uuid"]] = None
+    write(tx, "containers", row["uuid"], columns)
+    return {**row, **columns, "modified_at": tx.now}
 
 
 def drop_reasons(tx: Transaction, container_uuid: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from sqlalchemy import bindparam, select
+
 from nodemanager.model import CONTAINER_TRANSITIONS, ContainerState
 from nodemanager.server import queue
 from nodemanager.server.access import acting_dispatcher, find, lookup
@@ -40,59 +42,100 @@ _WRITABLE: Mapping[Role, frozenset[str]] = {
 _SET_BY_STATE = frozenset({"started_at", "finished_at", "locked_at"})
 """Accepted and not used: the database's clock sets them when the state changes."""
 
+_LOCKED = (
+    select(_CONTAINERS.table)
+    .where(_CONTAINERS.table.c.uuid.in_(bindparam("uuids", expanding=True)))
+    .with_for_update()
+)
 _STATUS_TEXTS = ("error", "errorDetail", "warning", "warningDetail", "activity", "preemptionNotice")
 
 
 def update(tx: Transaction, call: Call) -> dict[str, Any]:
     """``containers.update``: claim one (``dispatcher``), or report on a claimed one."""
-    row = lookup(tx, _CONTAINERS, call.uuid)
-    if row is None:
-        raise not_found()
-    if tx.caller.kind == "user":
-        find(tx, _CONTAINERS, call.uuid)
     attributes = checked(_CONTAINERS, call.attributes)
+    epoch = call.arguments["epoch"]
+    if _ends(attributes):
+        tx.lock_graph()
+    row = _seen(tx, call.uuid)
     dispatcher = attributes.pop("dispatcher", None)
     if dispatcher is not None and dispatcher != row["dispatcher"]:
         if set(attributes) - {"state"} or attributes.get("state", "Locked") != "Locked":
             raise invalid("dispatcher: a claim is written alone")
-        new = queue.claim_one(tx, row, dispatcher, call.arguments["epoch"])
+        new = queue.claim_one(tx, row, dispatcher, epoch)
     else:
         if dispatcher is not None and not attributes:
             attributes["state"] = row["state"]  # one's own claim again
-        new = report(tx, row, attributes, call.arguments["epoch"])
+        role = _role(tx, row, epoch)
+        if role != "runner":
+            # It may have changed while the dispatcher's record was waited for.
+            row = find(tx, _CONTAINERS, call.uuid, lock=True)
+        new = _report(tx, row, attributes, role)
     return render(_CONTAINERS, new, call.select)
+
+
+def _ends(attributes: Mapping[str, Any]) -> bool:
+    """Whether a report makes its container final, if it is taken."""
+    try:
+        return ContainerState(attributes.get("state", "")).is_final
+    except ValueError:
+        return False
+
+
+def _seen(tx: Transaction, uuid: str) -> Row:
+    """The container, if the caller may know of it; locked for its own runner.
+
+    Others lock it later, after the record of the dispatcher that holds it: the order in which a lost
+    dispatcher and its containers are gone through.
+    """
+    if tx.caller.kind == "user":
+        return find(tx, _CONTAINERS, uuid)
+    row = lookup(tx, _CONTAINERS, uuid, lock=tx.caller.container_uuid == uuid)
+    if row is None:
+        raise not_found()
+    return row
 
 
 def batch_update(tx: Transaction, call: Call) -> dict[str, Any]:
     """``containers.batch_update``: each item is done or refused by itself, and answered in order."""
-    epoch = call.needed("epoch")
-    dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), epoch)
+    tx.lock_graph()
+    dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), call.needed("epoch"))
     items = call.items("updates", MAX_UPDATES)
-    return {"items": [_update_item(tx, item, dispatcher["uuid"]) for item in items]}
+    rows = _locked_rows(tx, [item["uuid"] for item in items if _is_update(item)])
+    return {"items": [_update_item(tx, item, dispatcher["uuid"], rows) for item in items]}
 
 
-def _update_item(tx: Transaction, item: Any, dispatcher_uuid: str) -> dict[str, Any]:
-    uuid = item.get("uuid") if isinstance(item, Mapping) else None
-    if not isinstance(uuid, str) or not isinstance(item.get("attributes"), Mapping):
+def _is_update(item: Any) -> bool:
+    return (
+        isinstance(item, Mapping)
+        and isinstance(item.get("uuid"), str)
+        and isinstance(item.get("attributes"), Mapping)
+    )
+
+
+def _locked_rows(tx: Transaction, uuids: Sequence[str]) -> dict[str, Row]:
+    """The containers of these UUIDs, which stay as they are until the transaction is over."""
+    return {row["uuid"]: row for row in tx.conn.execute(_LOCKED, {"uuids": uuids}).mappings()}
+
+
+def _update_item(
+    tx: Transaction, item: Any, dispatcher_uuid: str, rows: dict[str, Row]
+) -> dict[str, Any]:
+    """Every refusal comes before the first write, so that what is refused has changed nothing."""
+    if not _is_update(item):
         return {"uuid": None, "status": 422, "errors": ["updates: must be {uuid, attributes}"]}
+    uuid = item["uuid"]
     try:
-        with tx.conn.begin_nested():
-            row = lookup(tx, _CONTAINERS, uuid)
-            if row is None:
-                raise not_found()
-            if row["dispatcher"] != dispatcher_uuid:
-                raise forbidden(f"{uuid} is not claimed by {dispatcher_uuid}")
-            attributes = checked(_CONTAINERS, item["attributes"])
-            attributes.pop("dispatcher", None)
-            _report(tx, row, attributes, "dispatcher")
+        row = rows.get(uuid)
+        if row is None:
+            raise not_found()
+        if row["dispatcher"] != dispatcher_uuid:
+            raise forbidden(f"{uuid} is not claimed by {dispatcher_uuid}")
+        attributes = checked(_CONTAINERS, item["attributes"])
+        attributes.pop("dispatcher", None)
+        rows[uuid] = _report(tx, row, attributes, "dispatcher")
     except ServerError as error:
         return {"uuid": uuid, "status": error.status, "errors": error.messages}
     return {"uuid": uuid, "status": 200}
-
-
-def report(tx: Transaction, row: Row, attributes: dict[str, Any], epoch: int | None) -> Row:
-    """Write checked `attributes` to a container as what the caller is to it; returns it as it is then."""
-    return _report(tx, row, attributes, _role(tx, row, epoch))
 
 
 def _role(tx: Transaction, row: Row, epoch: int | None) -> Role:
@@ -192,6 +235,7 @@ def auth(tx: Transaction, call: Call) -> dict[str, Any]:
     if row["dispatcher"] is None or row["locked_by_uuid"] != tx.caller.token_uuid:
         raise forbidden("Not locked by your token")
     acting_dispatcher(tx, row["dispatcher"], call.arguments["epoch"])
+    row = find(tx, _CONTAINERS, call.uuid, lock=True)
     if not ContainerState(row["state"]).is_live:
         raise invalid(f"no token for a container in state {row['state']}")
     token = _mint(tx, [row])[row["uuid"]]
@@ -206,12 +250,15 @@ def auth(tx: Transaction, call: Call) -> dict[str, Any]:
 
 def auth_many(tx: Transaction, call: Call) -> dict[str, Any]:
     """``containers.auth_many``: the same for many; those that are not Locked by the caller are absent."""
+    tx.lock_graph()
     dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), call.needed("epoch"))
-    rows = []
-    for uuid in dict.fromkeys(u for u in call.items("uuids", MAX_UPDATES) if isinstance(u, str)):
-        row = lookup(tx, _CONTAINERS, uuid)
-        if row and row["dispatcher"] == dispatcher["uuid"] and row["state"] == "Locked":
-            rows.append(row)
+    uuids = dict.fromkeys(u for u in call.items("uuids", MAX_UPDATES) if isinstance(u, str))
+    found = _locked_rows(tx, list(uuids))
+    rows = [
+        row
+        for row in (found[uuid] for uuid in uuids if uuid in found)
+        if row["dispatcher"] == dispatcher["uuid"] and row["state"] == "Locked"
+    ]
     minted = _mint(tx, rows)
     return {
         "items": [

@@ -1,134 +1,153 @@
-"""The database: engine, transactions, and what the database's clock says.
+"""The database of the API: transactions, its clock, its locks, and news between its servers.
 
-Everything that only SQLite understands is in this module. An acknowledged write must survive the death of
-the process and of the machine: a claim that is forgotten would let a second runner start. So SQLite runs
-in WAL mode with synchronous FULL; what a commit costs is paid back by the batch calls.
+An acknowledged write must survive the death of the process and of the machine: a claim that is forgotten
+would let a second runner start. What differs between SQLite and PostgreSQL stands in modules of those names.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from nodemanager.clock import Clock
 from nodemanager.errors import NodeManagerError
-from nodemanager.server import schema
+from nodemanager.server.backend import Backend, Heard, Topics
+from nodemanager.server.migrations import VersionError, make_tables, migrate
+from nodemanager.server.postgresql import Postgresql
+from nodemanager.server.sqlite import Sqlite
 
 IN_MEMORY = "sqlite://"
 """The URL of a database that lives and dies with its `Database`."""
 
-_BUSY_TIMEOUT_MS = 20_000
-_CACHED_STATEMENTS = 1000
-_WRITES = "nodemanager_writes"
+_NOW = select(func.api_now())
 
 
 class DatabaseError(NodeManagerError):
-    """The database cannot be used: wrong URL, or written by another version."""
+    """The database cannot be used: wrong URL, not to be reached, or written by another version."""
 
 
 class Database:
     """One database, of one or many API server processes.
 
-    `url` is a SQLAlchemy URL such as ``sqlite:////var/lib/arvados-node-manager/api.sqlite``, or
-    `IN_MEMORY`. Tables are made when they are missing. Any thread may use it.
+    `url` is a SQLAlchemy URL: ``sqlite:////var/lib/arvados-node-manager/api.sqlite``,
+    ``postgresql://user:password@host/name``, or `IN_MEMORY`. Tables are made when they are missing, and
+    brought up to date when an older version made them. Any thread may use it.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
-        self.url = make_url(url)
-        if self.url.get_backend_name() != "sqlite":
-            raise DatabaseError(
-                f"[Api] database: {self.url.render_as_string()}: only sqlite:// URLs are understood"
-            )
         self._clock = clock
-        self._in_memory = self.url.database in (None, "", ":memory:")
-        # One writer at a time is SQLite's rule; waiting here is fairer and cheaper than its busy loop.
-        self._writer = threading.RLock()
-        self.engine = self._open()
-        self._prepare()
+        self._url = _parsed(url)
+        self._backend = self._opened()
+        try:
+            self._prepare()
+        except BaseException:
+            self._backend.close()
+            raise
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
+    @property
+    def engine(self) -> Engine:
+        """SQLAlchemy's engine."""
+        return self._backend.engine
+
+    @property
+    def writers(self) -> int:
+        """How many transactions may write at the same time."""
+        return self._backend.writers
+
+    @property
+    def group(self) -> int:
+        """How many calls should share one writing transaction when they come together."""
+        return self._backend.group
+
+    def read(self) -> AbstractContextManager[Connection]:
         """A transaction that sees one state of the database and changes nothing."""
-        if self._in_memory:
-            with self._writer, self.engine.begin() as conn:
-                yield conn
-            return
-        with self.engine.begin() as conn:
-            yield conn
+        return self._backend.read()
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that may change things; committed at the end, rolled back by an exception.
-
-        It holds the write lock from its beginning, so what it reads cannot change before it writes.
-        """
-        with self._writer, self.engine.connect() as bare:
-            conn = bare.execution_options(**{_WRITES: True})
-            with conn.begin():
-                yield conn
+    def write(self) -> AbstractContextManager[Connection]:
+        """A transaction that may change things; committed at the end, rolled back by an exception."""
+        return self._backend.write()
 
     def now(self, conn: Connection) -> int:
-        """The database's clock in microseconds since 1970. `conn` is the transaction that asks.
-
-        A file has no clock, so for SQLite it is this machine's, which all its processes share.
-        """
-        del conn
-        return round(self._clock.wall() * 1_000_000)
+        """The database's clock in microseconds since 1970. `conn` is the transaction that asks."""
+        return int(conn.execute(_NOW).scalar_one())
 
     def elapsed(self) -> float:
         """Seconds on a clock that never jumps: how long this process has been serving."""
         return self._clock.elapsed()
 
+    def lock_graph(self, conn: Connection) -> None:
+        """See `Transaction.lock_graph`."""
+        self._backend.lock_graph(conn)
+
+    def lock_claim(self, conn: Connection, claim_id: str) -> None:
+        """Wait for another call with this claim id; until the end of `conn`'s transaction."""
+        self._backend.lock_claim(conn, claim_id)
+
+    def sweeper(self) -> AbstractContextManager[bool]:
+        """True inside when this server, of all on the database, is the one that sweeps now."""
+        return self._backend.sweeper()
+
+    def announce(self, conn: Connection, topics: Topics) -> None:
+        """Let the other servers hear of `topics` when `conn`'s transaction is committed."""
+        self._backend.announce(conn, topics)
+
+    def announced(self, topics: Topics) -> None:
+        """The transaction that announced `topics` is committed."""
+        self._backend.announced(topics)
+
+    def listen(self, heard: Heard) -> Callable[[], None]:
+        """Call `heard` with the topics that other servers announce; returns the way out."""
+        return self._backend.listen(heard)
+
+    def may_pass(self, error: DBAPIError) -> bool:
+        """Whether the same transaction, begun anew, may well succeed."""
+        return self._backend.may_pass(error)
+
     def close(self) -> None:
         """Let go of every connection."""
-        self.engine.dispose()
+        self._backend.close()
 
-    def _open(self) -> Engine:
-        arguments: dict[str, Any] = {
-            "check_same_thread": False,
-            "isolation_level": None,
-            "cached_statements": _CACHED_STATEMENTS,
-        }
-        if self._in_memory:
-            engine = create_engine(self.url, connect_args=arguments, poolclass=StaticPool)
-        else:
-            engine = create_engine(
-                self.url, connect_args=arguments, poolclass=QueuePool, pool_size=8, max_overflow=24
-            )
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+    def _opened(self) -> Backend:
+        if self._url.get_backend_name() == "sqlite":
+            return Sqlite(self._url, self._clock)
+        return Postgresql(self._url)
 
     def _prepare(self) -> None:
-        """Make the tables of a new database; refuse one that another version made."""
-        with self.write() as conn:
-            schema.metadata.create_all(conn)
-            found = conn.execute(select(schema.schema_version.c.version)).scalar()
-            if found is None:
-                conn.execute(insert(schema.schema_version).values(version=schema.SCHEMA_VERSION))
-            elif found != schema.SCHEMA_VERSION:
-                raise DatabaseError(
-                    f"{self.url.render_as_string()}: has schema version {found}, this program needs "
-                    f"{schema.SCHEMA_VERSION}; use the matching version of arvados-node-manager"
-                )
+        try:
+            with self.write() as conn:
+                if self._url == make_url(IN_MEMORY):
+                    make_tables(conn)
+                else:
+                    self._backend.migrating(conn)
+                    migrate(conn)
+        except VersionError as error:
+            raise DatabaseError(f"{self._shown}: {error}") from error
+        except OperationalError as error:
+            raise DatabaseError(
+                f"[Api] database: {self._shown}: cannot be used: {str(error.orig).strip()}"
+            ) from error
+
+    @property
+    def _shown(self) -> str:
+        return self._url.render_as_string()
 
 
-def _configure_sqlite(dbapi_connection: Any, _record: Any) -> None:
-    cursor = dbapi_connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    cursor.close()
-
-
-def _begin_sqlite(conn: Connection) -> None:
-    # The driver would begin a transaction only at the first write, too late to trust what was read.
-    writes = conn.get_execution_options().get(_WRITES, False)
-    conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _parsed(text: str) -> URL:
+    """The URL with the driver we use; raises `DatabaseError` for a database we do not know."""
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        # The text may hold a password.
+        raise DatabaseError("[Api] database: is not an SQLAlchemy URL") from error
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return url
+    raise DatabaseError(
+        f"[Api] database: {url.render_as_string()}: only sqlite:// and postgresql:// URLs are understood"
+    )

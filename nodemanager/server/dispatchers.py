@@ -12,6 +12,7 @@ from nodemanager.model import Capabilities, new_uuid
 from nodemanager.server import schema
 from nodemanager.server.access import acting_dispatcher, lookup
 from nodemanager.server.attempts import end, write
+from nodemanager.server.changes import begin_counting
 from nodemanager.server.errors import forbidden, invalid, not_found
 from nodemanager.server.queue import held_count
 from nodemanager.server.records import checked
@@ -27,13 +28,16 @@ _RESOURCES = ("cores", "ram_bytes", "scratch_bytes", "gpus")
 
 _d = schema.dispatchers.c
 _c = schema.containers.c
-_ALIVE_OF = select(schema.dispatchers).where(
-    _d.token_uuid == bindparam("token"), _d.name == bindparam("name"), _d.state == "alive"
+_ALIVE_OF = (
+    select(schema.dispatchers)
+    .where(_d.token_uuid == bindparam("token"), _d.name == bindparam("name"), _d.state == "alive")
+    .with_for_update()
 )
 _STILL_HELD = (
     select(schema.containers)
     .where(_c.dispatcher == bindparam("dispatcher"), _c.state.in_(("Locked", "Running")))
     .limit(RELEASE_CHUNK)
+    .with_for_update()
 )
 
 
@@ -42,6 +46,7 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
 
     Taking it up raises the epoch: whatever process had it before can write no more.
     """
+    tx.lock_graph()
     attributes = checked(_DISPATCHERS, call.attributes)
     unknown = sorted(set(attributes) - {"name", "scheduler", "capabilities"})
     if unknown:
@@ -68,9 +73,11 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
 
 def ping(tx: Transaction, call: Call) -> dict[str, Any]:
     """``dispatchers.ping``: renew the lease, perhaps with new capabilities; tells the time left."""
-    row = acting_dispatcher(tx, call.uuid, call.needed("epoch"))
-    told: dict[str, Any] = {}
     given = call.attributes.get("capabilities")
+    if given is not None:
+        tx.lock_graph()  # another shape must not be judged meanwhile
+    row = acting_dispatcher(tx, call.uuid, call.needed("epoch"), renews=True)
+    told: dict[str, Any] = {}
     if given is not None:
         capabilities = _capabilities(given)
         if capabilities.as_dict() != row["capabilities"]:
@@ -139,7 +146,8 @@ def release(tx: Transaction, dispatcher: Row) -> int:
 
 
 def _by_operator(tx: Transaction, call: Call) -> Row:
-    row = lookup(tx, _DISPATCHERS, call.uuid)
+    tx.lock_graph()
+    row = lookup(tx, _DISPATCHERS, call.uuid, lock=True)
     if row is None:
         raise not_found()
     if tx.caller.kind != "root":
@@ -164,6 +172,7 @@ def _register(tx: Transaction, name: str, told: Mapping[str, Any]) -> dict[str, 
         token_uuid=tx.caller.token_uuid,
     )
     tx.conn.execute(insert(schema.dispatchers), row)
+    begin_counting(tx, row["uuid"])
     return row
 
 

@@ -21,7 +21,8 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from nodemanager.durable import sync_directory
 from nodemanager.server.answers import json_response
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
-from nodemanager.server.service import METHODS_BY_ID, Caller, Service
+from nodemanager.server.resources import Row
+from nodemanager.server.service import Caller, Service
 
 _LONGEST_PATH = 3000
 _LONGEST_NAME = 255
@@ -78,11 +79,8 @@ class Files:
             raise invalid(f"files cannot be modified in state {state}")
         return self._directory / uuid
 
-    def _record(self, uuid: str) -> dict[str, Any]:
-        select = {"select": ["uuid", "owner_uuid", "state"]}
-        return self._service.call(
-            Caller("root"), METHODS_BY_ID["containers.get"], {"uuid": uuid}, select, {}
-        )
+    def _record(self, uuid: str) -> Row:
+        return self._service.look_up("containers", uuid)
 
     async def _received(self, request: Request, folder: Path, relative: Path) -> Response:
         offset = _offset(request.query_params.get("offset", "0"))

@@ -1,22 +1,22 @@
-"""What a dispatcher takes from the queue (claims), and how it hears of changes to what it holds."""
+"""What a dispatcher takes from the queue: claims, one by one or in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import Row as RowOf
 
-from nodemanager.server.access import acting_dispatcher
-from nodemanager.server.attempts import write
+from nodemanager.server.access import acting_dispatcher, find
 from nodemanager.server.errors import forbidden, invalid
-from nodemanager.server.resources import RESOURCES, Row, render
-from nodemanager.server.schema import containers, shape_fits
+from nodemanager.server.resources import RESOURCES, Projection, Row
+from nodemanager.server.schema import containers, dispatchers, shape_fits
 from nodemanager.server.shapes import is_fit
 from nodemanager.server.transaction import Call, Transaction
 
 MAX_CLAIM = 1000
-"""Containers of one claim call, and changes of one answer."""
+"""Containers of one claim call."""
 
 _TURN_RESOLUTION = 5.0
 """`last_turn_at` is written by a claim only when it is older than so many seconds."""
@@ -25,7 +25,7 @@ _CONTAINERS = RESOURCES["containers"]
 _c = containers.c
 _HELD_STATES = ("Locked", "Running")
 
-# The first step of a claim: reads nothing but the index `ix_containers_waiting` and `shape_fits`.
+# Reads nothing but the index `ix_containers_waiting` and `shape_fits`.
 _MOST_URGENT = (
     select(_c.uuid)
     .where(
@@ -46,34 +46,47 @@ _MOST_URGENT = (
     )
     .order_by(_c.priority.desc(), _c.created_at, _c.uuid)
     .limit(bindparam("most"))
-    # Nothing to SQLite, which has one writer; lets several claims pass each other elsewhere.
-    .with_for_update(skip_locked=True)
+    # Nothing to SQLite, which has one writer; lets several claims pass each other elsewhere. The weaker of
+    # the two exclusive locks: `annotations` holds rows against the start of a container, not its claim.
+    .with_for_update(skip_locked=True, key_share=True)
+    .cte("most_urgent")
 )
-_LOCK = (
+_NOW_OURS: Mapping[str, Any] = {
+    "state": "Locked",
+    "dispatcher": bindparam("dispatcher"),
+    "claim_id": bindparam("claim"),
+    "locked_by_uuid": bindparam("token"),
+    "lock_count": _c.lock_count + 1,
+    "locked_at": bindparam("now"),
+    "modified_at": bindparam("now"),
+    "modified_by_user_uuid": bindparam("user"),
+    "avoid_dispatcher": None,
+    "avoid_until": None,
+}
+_SHOWN = Projection(_CONTAINERS)
+_CLAIM = (
     update(containers)
-    .where(_c.uuid.in_(bindparam("uuids", expanding=True)))
-    .values(
-        state="Locked",
-        dispatcher=bindparam("dispatcher_uuid"),
-        claim_id=bindparam("claim"),
-        locked_by_uuid=bindparam("token"),
-        lock_count=_c.lock_count + 1,
-        locked_at=bindparam("now"),
-        modified_at=bindparam("now"),
-        modified_by_user_uuid=bindparam("user"),
-        avoid_dispatcher=None,
-        avoid_until=None,
-    )
-    .returning(containers)
+    .where(_c.uuid.in_(select(_MOST_URGENT.c.uuid)))
+    .values(_NOW_OURS)
+    .returning(*_SHOWN.columns)
 )
-_CLAIMED_BEFORE = select(containers).where(
+_CLAIM_ONE = (
+    update(containers).where(_c.uuid == bindparam("key")).values(_NOW_OURS).returning(containers)
+)
+_CLAIMED_BEFORE = select(*_SHOWN.columns).where(
     _c.dispatcher == bindparam("dispatcher"), _c.claim_id == bindparam("claim")
 )
-_CHANGED = (
-    select(containers)
-    .where(_c.dispatcher == bindparam("dispatcher"), _c.change_seq > bindparam("cursor"))
-    .order_by(_c.change_seq)
-    .limit(bindparam("most"))
+_NOTE_TURN = (
+    update(dispatchers)
+    .where(
+        # Not worth waiting for another call of the same dispatcher, nor waiting for each other.
+        dispatchers.c.uuid.in_(
+            select(dispatchers.c.uuid)
+            .where(dispatchers.c.uuid == bindparam("dispatcher"))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(last_turn_at=bindparam("now"), modified_at=bindparam("now"))
 )
 _WAITING = (_c.state == "Queued", _c.priority > 0)
 _NEXT_RUN_AFTER = (
@@ -101,14 +114,12 @@ def claim(tx: Transaction, call: Call) -> dict[str, Any]:
         raise invalid(f"limit: must be from 1 to {MAX_CLAIM}")
     claim_id = call.arguments["claim_id"] or None
     _note_turn(tx, dispatcher)
-    rows: Sequence[Row] = _claimed_before(tx, dispatcher["uuid"], claim_id)
+    rows = _claimed_before(tx, dispatcher["uuid"], claim_id)
     if not rows:
-        found = tx.conn.execute(
-            _MOST_URGENT, {"now": tx.now, "dispatcher": dispatcher["uuid"], "most": limit}
-        )
-        rows = _lock(tx, list(found.scalars()), dispatcher["uuid"], claim_id)
-    rows = sorted(rows, key=lambda row: (-row["priority"], row["created_at"], row["uuid"]))
-    return {"items": [render(_CONTAINERS, row) for row in rows]}
+        ours = _ours(tx, dispatcher["uuid"], claim_id)
+        rows = tx.conn.execute(_CLAIM, {**ours, "most": limit}).all()
+    rows = sorted(rows, key=lambda row: (-row.priority, row.created_at, row.uuid))
+    return {"items": [_SHOWN.record(row) for row in rows]}
 
 
 def claim_one(tx: Transaction, row: Row, dispatcher_uuid: str, epoch: int | None) -> Row:
@@ -116,6 +127,7 @@ def claim_one(tx: Transaction, row: Row, dispatcher_uuid: str, epoch: int | None
     if tx.caller.kind not in ("dispatcher", "root"):
         raise forbidden("only a dispatcher's token claims containers")
     dispatcher = acting_dispatcher(tx, dispatcher_uuid, epoch)
+    row = find(tx, _CONTAINERS, row["uuid"], lock=True)
     if row["state"] != "Queued":
         raise invalid(f"dispatcher: cannot lock when {row['state']}")
     if row["priority"] <= 0:
@@ -126,34 +138,8 @@ def claim_one(tx: Transaction, row: Row, dispatcher_uuid: str, epoch: int | None
         raise invalid("dispatcher: cannot lock before run_after")
     if not is_fit(tx.conn, dispatcher["uuid"], row["shape_id"]):
         raise invalid(f"dispatcher: {row['uuid']} does not fit its capabilities")
-    return _lock(tx, [row["uuid"]], dispatcher["uuid"], None)[0]
-
-
-def changes(tx: Transaction, call: Call) -> dict[str, Any]:
-    """``containers.changes``: what others changed of the dispatcher's containers since `cursor`.
-
-    Others: the runner, the owner of the request, the API itself. The dispatcher's own writes are
-    answered where they are made. An empty cursor asks for the present position.
-    """
-    dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), call.needed("epoch"))
-    cursor = call.arguments["cursor"]
-    limit = call.needed("limit")
-    if not 1 <= limit <= MAX_CLAIM:
-        raise invalid(f"limit: must be from 1 to {MAX_CLAIM}")
-    if not cursor:
-        return {"items": [], "cursor": str(dispatcher["change_seq"])}
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise invalid("cursor: must be one that an earlier answer gave, or empty")
-    rows = (
-        tx.conn.execute(
-            _CHANGED,
-            {"dispatcher": dispatcher["uuid"], "cursor": int(cursor), "most": limit},
-        )
-        .mappings()
-        .all()
-    )
-    last = rows[-1]["change_seq"] if rows else int(cursor)
-    return {"items": [render(_CONTAINERS, row) for row in rows], "cursor": str(last)}
+    ours = _ours(tx, dispatcher["uuid"], None)
+    return tx.conn.execute(_CLAIM_ONE, {**ours, "key": row["uuid"]}).mappings().one()
 
 
 def next_due(conn: Connection, now: int) -> int | None:
@@ -172,40 +158,30 @@ def held_count(conn: Connection, dispatcher_uuid: str) -> int:
     ).scalar_one()
 
 
-def _claimed_before(tx: Transaction, dispatcher_uuid: str, claim_id: str | None) -> Sequence[Row]:
+def _claimed_before(
+    tx: Transaction, dispatcher_uuid: str, claim_id: str | None
+) -> Sequence[RowOf[Any]]:
+    """What an earlier call with this claim id got; one that is under way is waited for."""
     if claim_id is None:
         return []
-    return (
-        tx.conn.execute(_CLAIMED_BEFORE, {"dispatcher": dispatcher_uuid, "claim": claim_id})
-        .mappings()
-        .all()
-    )
+    tx.database.lock_claim(tx.conn, claim_id)
+    found = tx.conn.execute(_CLAIMED_BEFORE, {"dispatcher": dispatcher_uuid, "claim": claim_id})
+    return found.all()
 
 
-def _lock(
-    tx: Transaction, uuids: list[str], dispatcher_uuid: str, claim_id: str | None
-) -> Sequence[Row]:
-    if not uuids:
-        return []
-    return (
-        tx.conn.execute(
-            _LOCK,
-            {
-                "uuids": uuids,
-                "dispatcher_uuid": dispatcher_uuid,
-                "claim": claim_id,
-                "token": tx.caller.token_uuid,
-                "user": tx.caller.user_uuid,
-                "now": tx.now,
-            },
-        )
-        .mappings()
-        .all()
-    )
+def _ours(tx: Transaction, dispatcher_uuid: str, claim_id: str | None) -> dict[str, Any]:
+    """What the statements that claim have to be told."""
+    return {
+        "dispatcher": dispatcher_uuid,
+        "claim": claim_id,
+        "token": tx.caller.token_uuid,
+        "user": tx.caller.user_uuid,
+        "now": tx.now,
+    }
 
 
 def _note_turn(tx: Transaction, dispatcher: Row) -> None:
     """A dispatcher that claims is going through its work; said at most every few seconds."""
     last = dispatcher["last_turn_at"]
     if last is None or tx.now - last >= _TURN_RESOLUTION * 1_000_000:
-        write(tx, "dispatchers", dispatcher["uuid"], {"last_turn_at": tx.now})
+        tx.conn.execute(_NOTE_TURN, {"dispatcher": dispatcher["uuid"], "now": tx.now})

@@ -25,10 +25,8 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
-
-SCHEMA_VERSION = 1
-"""Raised with every change of a table; the next step brings numbered migrations."""
 
 metadata = MetaData()
 
@@ -46,6 +44,7 @@ class FieldType(StrEnum):
     JSON_ARRAY = "json_array"
 
 
+_JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _COLUMN_TYPES: dict[FieldType, TypeEngine[Any]] = {
     FieldType.STRING: String(),
     FieldType.TEXT: Text(),
@@ -53,8 +52,8 @@ _COLUMN_TYPES: dict[FieldType, TypeEngine[Any]] = {
     FieldType.FLOAT: Float(),
     FieldType.BOOLEAN: Boolean(),
     FieldType.DATETIME: BigInteger(),
-    FieldType.JSON_OBJECT: JSON(none_as_null=True),
-    FieldType.JSON_ARRAY: JSON(none_as_null=True),
+    FieldType.JSON_OBJECT: _JSON,
+    FieldType.JSON_ARRAY: _JSON,
 }
 
 
@@ -205,7 +204,6 @@ DISPATCHER_FIELDS = (
     _time("ended_at", "When it was lost or retired."),
     _string("token_uuid", "The token that made it."),
     _hidden("lease_ends_at", FieldType.DATETIME, "When it is lost if it stays silent."),
-    _hidden("change_seq", FieldType.INTEGER, "Number of the last change of its containers.", 0),
 )
 
 LINK_FIELDS = (
@@ -334,6 +332,15 @@ shape_fits = Table(
 )
 """Which shapes a dispatcher can run at all, so that a claim is one indexed query."""
 
+change_counters = Table(
+    "change_counters",
+    metadata,
+    Column("dispatcher_uuid", String(), ForeignKey(dispatchers.c.uuid), primary_key=True),
+    Column("seq", BigInteger(), nullable=False),
+)
+"""Number of the last change of a dispatcher's containers. Not a column of `dispatchers`, whose rows are locked
+for the dispatcher's own calls while its runners count up here."""
+
 heartbeat = Table(
     "heartbeat",
     metadata,
@@ -341,6 +348,3 @@ heartbeat = Table(
     Column("stamped_at", BigInteger(), nullable=False),
 )
 """One row: when an API server last looked after the leases."""
-
-schema_version = Table("schema_version", metadata, Column("version", Integer(), primary_key=True))
-"""One row: `SCHEMA_VERSION` of the database."""

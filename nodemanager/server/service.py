@@ -1,18 +1,25 @@
 """The API server's logic without HTTP: who calls, one transaction per call, and whom to wake afterwards.
 
-The HTTP side turns requests into `Service.call`; the tests and `nodemanager.testing` call it directly on a
-database in memory.
+The HTTP side turns what it receives into `Request`; the tests and `nodemanager.testing` make them directly, on
+a database in memory.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from random import random
 from typing import Any
 
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
 from nodemanager.server import (
+    changes,
     containers,
     dispatchers,
     queue,
@@ -21,13 +28,15 @@ from nodemanager.server import (
     sweep,
     tokens,
 )
+from nodemanager.server.access import find
 from nodemanager.server.annotations import annotate
 from nodemanager.server.database import Database
+from nodemanager.server.errors import ServerError
 from nodemanager.server.methods import METHODS, Method
 from nodemanager.server.policy import Policy
-from nodemanager.server.resources import RESOURCES
+from nodemanager.server.resources import RESOURCES, Row
 from nodemanager.server.sweep import SweepReport
-from nodemanager.server.tokens import NewToken
+from nodemanager.server.tokens import Identity, NewToken
 from nodemanager.server.transaction import (
     Call,
     Caller,
@@ -36,7 +45,15 @@ from nodemanager.server.transaction import (
     arguments_of,
 )
 
-__all__ = ["Caller", "Policy", "Service", "SweepReport"]
+__all__ = ["Answer", "Caller", "Policy", "Request", "Service", "SweepReport"]
+
+log = logging.getLogger(__name__)
+
+_TRIES = 5
+"""Of one transaction, before whoever collides with it for ever is told to try again."""
+
+Answer = dict[str, Any]
+"""JSON, except that it may hold `orjson.Fragment`: JSON that is ready as it is."""
 
 HANDLERS: Mapping[str, Handler] = {
     "list": records.list_,
@@ -48,7 +65,7 @@ HANDLERS: Mapping[str, Handler] = {
     "containers.update": containers.update,
     "containers.batch_update": containers.batch_update,
     "containers.claim": queue.claim,
-    "containers.changes": queue.changes,
+    "containers.changes": changes.changes,
     "containers.auth": containers.auth,
     "containers.auth_many": containers.auth_many,
     "containers.current": containers.current,
@@ -70,6 +87,21 @@ HANDLERS: Mapping[str, Handler] = {
     "api_client_authorizations.current": tokens.current_authorization,
 }
 """The function behind each `Method.handler`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call as it came, before anybody knows who calls.
+
+    `tokens` are those it shows, in the order in which they count; `query` holds the parameters (texts or
+    JSON values), `body` the JSON object of the request.
+    """
+
+    tokens: Sequence[str]
+    method: Method
+    path: Mapping[str, str]
+    query: Mapping[str, Any]
+    body: Mapping[str, Any]
 
 
 class Service:
@@ -96,39 +128,103 @@ class Service:
         with database.write() as conn:
             tokens.ensure_root_user(conn, cluster_id, database.now(conn))
 
-    def authenticate(self, token: str | None) -> Caller:
-        """Who acts with `token`; `ServerError` 401 when nobody does."""
+    def authenticate(self, *shown: str) -> Caller:
+        """Who acts with the first token that is somebody's; `ServerError` 401 when nobody does."""
         with self.database.read() as conn:
-            now = self.database.now(conn)
-            return tokens.identify(conn, token, self.policy.root_token, self.cluster_id, now)
+            return self._identify(conn, shown).caller
 
-    def call(
-        self,
-        caller: Caller,
-        method: Method,
-        path: Mapping[str, str],
-        query: Mapping[str, Any],
-        body: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """Do one call in one transaction and answer with its JSON; `ServerError` changes nothing.
+    def perform(self, request: Request) -> Answer:
+        """Do one call in one transaction; `ServerError` changes nothing. Never waits for work."""
+        (outcome,) = self.perform_together([request])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-        `query` holds the parameters (texts or JSON values), `body` the JSON object of the request. Never
-        waits: `Method.wait` is the HTTP side's affair.
+    def perform_together(self, requests: Sequence[Request]) -> list[Answer | Exception]:
+        """Do calls that write in as few transactions as the database likes, each whole or not at all.
+
+        What is answered is durable. The answers are in order, a refusal or failure in its place.
         """
+        if len(requests) > 1:
+            try:
+                return self._commit(requests)
+            except DBAPIError:
+                log.warning(
+                    "%d calls together failed; each goes alone", len(requests), exc_info=True
+                )
+        return [self._alone(request) for request in requests]
+
+    def _alone(self, request: Request) -> Answer | Exception:
+        try:
+            if request.method.writes:
+                return self._commit([request])[0]
+            with self.database.read() as conn:
+                return self._answer(conn, request, set())
+        except (ServerError, DBAPIError) as error:
+            return error
+
+    def _commit(self, requests: Sequence[Request]) -> list[Answer | Exception]:
+        """All of `requests` in one transaction, which is tried anew when others got into its way."""
+        topics: set[str] = set()
+        for attempt in itertools.count(1):
+            topics.clear()
+            is_done = False
+            try:
+                with self.database.write() as conn:
+                    answers = self._answers(conn, requests, topics)
+                    if topics:
+                        self.database.announce(conn, topics)
+                    is_done = True
+                break
+            except DBAPIError as error:
+                # When the commit itself fails, nobody knows whether it was done.
+                if is_done or attempt == _TRIES or not self.database.may_pass(error):
+                    raise
+                log.info("beginning a transaction anew: %s", error.orig)
+        self._tell(topics)
+        return answers
+
+    def _answers(
+        self, conn: Connection, requests: Sequence[Request], topics: set[str]
+    ) -> list[Answer | Exception]:
+        if len(requests) == 1:
+            return [self._answer(conn, requests[0], topics)]
+        answers: list[Answer | Exception] = []
+        for request in requests:
+            conn.exec_driver_sql("SAVEPOINT one_call")
+            try:
+                told: set[str] = set()
+                answers.append(self._answer(conn, request, told))
+                topics |= told
+            except DBAPIError:
+                raise
+            except Exception as error:
+                conn.exec_driver_sql("ROLLBACK TO SAVEPOINT one_call")
+                answers.append(error)
+            conn.exec_driver_sql("RELEASE SAVEPOINT one_call")
+        return answers
+
+    def _answer(self, conn: Connection, request: Request, topics: set[str]) -> Answer:
+        """Find out who calls, and do the call within `conn`'s transaction."""
+        method = request.method
+        identity = self._identify(conn, request.tokens)
         is_list = method.handler == "list"
+        query, body = request.query, request.body
         call = Call(
             method=method,
-            uuid=path.get("uuid", ""),
+            uuid=request.path.get("uuid", ""),
             arguments={**query, **body} if is_list else arguments_of(method, query, body),
             body=body,
             singular=RESOURCES[method.resource].singular,
         )
-        handler = HANDLERS[method.handler]
-        if not method.writes:
-            with self.database.read() as conn:
-                return handler(self._transaction(conn, caller), call)
-        with self._writing(caller) as tx:
-            return handler(tx, call)
+        tx = self._transaction(conn, identity, writes=method.writes)
+        answer = HANDLERS[method.handler](tx, call)
+        changes.flush(tx)
+        topics |= tx.topics
+        return answer
+
+    def _identify(self, conn: Connection, shown: Sequence[str]) -> Identity:
+        return tokens.identify(conn, shown, self.policy.root_token, self.cluster_id)
 
     def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
         """Call `callback` with a topic after each commit that concerns one; returns the way out.
@@ -147,6 +243,12 @@ class Service:
 
         return unsubscribe
 
+    def look_up(self, plural: str, uuid: str) -> Row:
+        """The record as it is stored, for the server itself; `ServerError` 404."""
+        with self.database.read() as conn:
+            tx = self._transaction(conn, Identity(Caller("root"), 0), writes=False)
+            return find(tx, RESOURCES[plural], uuid)
+
     def next_due(self) -> float | None:
         """Unix time of the next moment at which a waiting container becomes claimable by itself."""
         with self.database.read() as conn:
@@ -154,9 +256,13 @@ class Service:
         return None if due is None else due / 1_000_000
 
     def sweep(self) -> SweepReport:
-        """Look after the leases: find lost dispatchers, end what they held, in small transactions."""
+        """Look after the leases: find lost dispatchers, end what they held, in small transactions.
+
+        Does nothing when another server of the database is doing so just now.
+        """
         may_lose = self.database.elapsed() - self._started >= self.policy.ping_timeout
-        return sweep.sweep(lambda: self._writing(Caller("root")), may_lose=may_lose)
+        with self.database.sweeper() as is_mine:
+            return sweep.sweep(self._sweeping, may_lose=may_lose) if is_mine else SweepReport()
 
     def create_dispatcher_token(self, name: str) -> NewToken:
         """A token that may make and be the dispatcher `name`."""
@@ -175,21 +281,44 @@ class Service:
             tokens.revoke_token(conn, uuid)
 
     @contextmanager
-    def _writing(self, caller: Caller) -> Iterator[Transaction]:
-        """A transaction that changes things; who waits for its topics is told after the commit."""
+    def _sweeping(self) -> Iterator[Transaction]:
+        """A transaction of the server's own."""
         with self.database.write() as conn:
-            tx = self._transaction(conn, caller)
+            tx = self._transaction(conn, Identity(Caller("root"), self.database.now(conn)))
+            tx.lock_graph()
             yield tx
-        if tx.topics:
-            with self._callbacks_lock:
-                callbacks = list(self._callbacks)
-            for topic in sorted(tx.topics):
-                for callback in callbacks:
-                    callback(topic)
+            changes.flush(tx)
+            if tx.topics:
+                self.database.announce(conn, tx.topics)
+        self._tell(tx.topics)
 
-    def _transaction(self, conn: Any, caller: Caller) -> Transaction:
-        now = self.database.now(conn)
-        return Transaction(conn, now, caller, self.policy, self.cluster_id, self._jitter)
+    def _tell(self, topics: Collection[str]) -> None:
+        """Wake who waits for what a transaction has brought, here and at the other servers."""
+        if topics:
+            self.heard(topics)
+            self.database.announced(topics)
+
+    def heard(self, topics: Iterable[str]) -> None:
+        """Wake who waits here; for news of other servers as well."""
+        with self._callbacks_lock:
+            callbacks = list(self._callbacks)
+        for topic in sorted(topics):
+            for callback in callbacks:
+                callback(topic)
+
+    def _transaction(
+        self, conn: Connection, identity: Identity, *, writes: bool = True
+    ) -> Transaction:
+        return Transaction(
+            self.database,
+            conn,
+            identity.now,
+            identity.caller,
+            self.policy,
+            self.cluster_id,
+            writes=writes,
+            jitter=self._jitter,
+        )
 
 
 METHODS_BY_ID: Mapping[str, Method] = {method.id: method for method in METHODS}

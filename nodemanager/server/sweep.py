@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from sqlalchemy import case, insert, select, update
+from sqlalchemy import bindparam, case, insert, select, update
 
 from nodemanager.server.dispatchers import RELEASE_CHUNK, release, take_out
 from nodemanager.server.requests import cancel_expired
@@ -27,7 +27,11 @@ _MISSED_STAMPS = 3
 _d = dispatchers.c
 _c = containers.c
 
-_SILENT = select(dispatchers).where(_d.state == "alive")
+_SILENT = (
+    select(dispatchers)
+    .where(_d.state == "alive", _d.lease_ends_at <= bindparam("now"))
+    .with_for_update()
+)
 _GONE_BUT_HOLDING = (
     select(dispatchers)
     .where(
@@ -64,7 +68,7 @@ def sweep(begin: Begin, *, may_lose: bool) -> SweepReport:
         report.outage_seconds = _stamp(tx)
     if may_lose:
         with begin() as tx:
-            silent = tx.conn.execute(_SILENT.where(_d.lease_ends_at <= tx.now)).mappings().all()
+            silent = tx.conn.execute(_SILENT, {"now": tx.now}).mappings().all()
             for dispatcher in silent:
                 take_out(tx, dispatcher, "lost")
                 report.lost.append(dispatcher["uuid"])

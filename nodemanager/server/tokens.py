@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from nodemanager.model import new_uuid
 from nodemanager.server.errors import invalid, not_found, not_logged_in
-from nodemanager.server.resources import RESOURCES, render
+from nodemanager.server.resources import RESOURCES, Row, render
 from nodemanager.server.schema import api_client_authorizations as authorizations
 from nodemanager.server.schema import containers, dispatchers, users
 from nodemanager.server.transaction import Call, Caller, Transaction
@@ -34,6 +34,7 @@ _FIND = select(
     containers.c.state.label("container_state"),
     users.c.is_active,
     users.c.is_admin,
+    func.api_now().label("now"),
 ).select_from(
     authorizations.outerjoin(
         dispatchers,
@@ -42,6 +43,7 @@ _FIND = select(
     .outerjoin(containers, containers.c.uuid == authorizations.c.container_uuid)
     .outerjoin(users, users.c.uuid == authorizations.c.user_uuid)
 )
+_NOW = select(func.api_now())
 _FIND_BY_UUID = _FIND.where(authorizations.c.uuid == bindparam("key"))
 _FIND_BY_HASH = _FIND.where(authorizations.c.secret_hash == bindparam("key"))
 
@@ -69,19 +71,34 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def identify(
-    conn: Connection, token: str | None, root_token: str, cluster_id: str, now: int
-) -> Caller:
-    """Who acts with `token` (v2, or the secret alone); `ServerError` 401 for nobody.
+@dataclass(frozen=True)
+class Identity:
+    """Who calls, and when: `now` is the database's time in microseconds."""
 
-    `now` is the database's time in microseconds.
+    caller: Caller
+    now: int
+
+
+def identify(conn: Connection, tokens: Sequence[str], root_token: str, cluster_id: str) -> Identity:
+    """Who acts with the first of `tokens` that is somebody's (v2, or the secret alone).
+
+    `ServerError` 401 when none is.
     """
+    for token in tokens:
+        identity = _identity(conn, token, root_token, cluster_id)
+        if identity is not None:
+            return identity
+    raise not_logged_in()
+
+
+def _identity(conn: Connection, token: str, root_token: str, cluster_id: str) -> Identity | None:
     if not token or len(token) > _LONGEST_TOKEN or not token.isascii():
-        raise not_logged_in()
+        return None
     if _is_root(token, root_token, cluster_id):
-        return Caller(
+        root = Caller(
             "root", token_uuid=root_token_uuid(cluster_id), user_uuid=root_user_uuid(cluster_id)
         )
+        return Identity(root, conn.execute(_NOW).scalar_one())
     parts = token.split("/")
     if parts[0] == "v2" and len(parts) >= 3:
         secret_hash = hash_secret(parts[2])
@@ -90,11 +107,15 @@ def identify(
         secret_hash = hash_secret(token)
         row = conn.execute(_FIND_BY_HASH, {"key": secret_hash}).mappings().first()
     if row is None or not hmac.compare_digest(row["secret_hash"], secret_hash):
-        raise not_logged_in()
-    if row["expires_at"] is not None and row["expires_at"] <= now:
-        raise not_logged_in()
+        return None
+    if row["expires_at"] is not None and row["expires_at"] <= row["now"]:
+        return None
     if row["is_active"] is False or row["container_state"] not in (None, "Locked", "Running"):
-        raise not_logged_in()
+        return None
+    return Identity(_caller(row), row["now"])
+
+
+def _caller(row: Row) -> Caller:
     return Caller(
         "root" if row["caller_kind"] == "user" and row["is_admin"] else row["caller_kind"],
         token_uuid=row["uuid"],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from random import random
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
+from nodemanager.server.database import Database
 from nodemanager.server.errors import ServerError, invalid
 from nodemanager.server.methods import Method
 from nodemanager.server.policy import Policy
@@ -37,20 +40,34 @@ class Caller:
     scopes: tuple[str, ...] = ("all",)
 
 
+class _LockOrder(Enum):
+    """What a transaction has locked so far; the other order could end in a deadlock."""
+
+    NOTHING_YET = auto()
+    RECORDS = auto()
+    GRAPH = auto()
+
+
 @dataclass
 class Transaction:
     """One transaction of one call, or of the server's own sweep."""
 
+    database: Database
     conn: Connection
     now: int
     """The database's clock at its beginning, in microseconds."""
     caller: Caller
     policy: Policy
     cluster_id: str
+    writes: bool = True
+    """Whether it may change anything, and so lock."""
     jitter: Callable[[], float] = random
     """A random number in [0, 1), for the wait before another attempt."""
     topics: set[str] = field(default_factory=set)
     """Announced after the commit."""
+    changed: defaultdict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+    """Dispatchers, and their containers that somebody else changed, in order; see `changes.flush`."""
+    _order: _LockOrder = _LockOrder.NOTHING_YET
 
     def after(self, seconds: float) -> int:
         """The time `seconds` from now, in microseconds."""
@@ -64,6 +81,17 @@ class Transaction:
         at once could wait for each other. To be called before anything is locked or written. Nothing
         to SQLite, whose writers come one after the other anyway.
         """
+        if self._order is _LockOrder.GRAPH:
+            return
+        if self._order is _LockOrder.RECORDS:
+            raise AssertionError("the graph is locked before any record")
+        self._order = _LockOrder.GRAPH
+        self.database.lock_graph(self.conn)
+
+    def locks_record(self) -> None:
+        """Take note that records are being locked: the graph can no longer be."""
+        if self._order is _LockOrder.NOTHING_YET:
+            self._order = _LockOrder.RECORDS
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from nodemanager.clock import ManualClock
 from nodemanager.server.database import IN_MEMORY, Database
 from nodemanager.server.errors import ServerError
-from nodemanager.server.service import METHODS_BY_ID, Caller, Policy, Service
+from nodemanager.server.service import METHODS_BY_ID, Policy, Request, Service
 
 ROOT_TOKEN = "root-token-of-the-tests"
 GIB = 2**30
@@ -59,19 +62,10 @@ class Cluster:
         **query: Any,
     ) -> dict[str, Any]:
         """One call with `token` (the user's by default)."""
-        caller = self.service.authenticate(self.user_token if token is None else token)
-        return self.as_caller(caller, method, body, uuid=uuid, **query)
-
-    def as_caller(
-        self,
-        caller: Caller,
-        method: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        uuid: str = "",
-        **query: Any,
-    ) -> dict[str, Any]:
-        return self.service.call(caller, METHODS_BY_ID[method], {"uuid": uuid}, query, body or {})
+        tokens = [self.user_token if token is None else token]
+        request = Request(tokens, METHODS_BY_ID[method], {"uuid": uuid}, query, body or {})
+        answer: dict[str, Any] = orjson.loads(orjson.dumps(self.service.perform(request)))
+        return answer
 
     def refused(self, status: int, method: str, *args: Any, **more: Any) -> str:
         """The text with which a call is refused; it must be refused with `status`."""
@@ -192,3 +186,10 @@ def make_cluster() -> Iterator[Callable[..., Cluster]]:
 def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
     """A cluster with the default policy."""
     return make_cluster()
+
+
+@pytest.fixture
+def any_url(tmp_path: Path) -> Callable[[], str]:
+    """Gives URLs of fresh databases."""
+    numbers = itertools.count()
+    return lambda: f"sqlite:///{tmp_path}/{next(numbers)}.sqlite"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nodemanager.clock import ManualClock
 from nodemanager.server.service import Service
 
 if TYPE_CHECKING:
@@ -111,22 +110,11 @@ def test_nobody_is_lost_before_a_server_has_been_there_for_a_timeout(cluster: Cl
     assert cluster.service.sweep().lost == [me.uuid]
 
 
-class JumpingClock(ManualClock):
-    """A clock somebody sets."""
-
-    def jump(self, seconds: float) -> None:
-        self._wall += seconds
-
-
 @pytest.mark.parametrize("seconds", [90_000.0, -90_000.0])
 def test_a_jump_of_the_clock_is_no_silence(cluster: Cluster, seconds: float) -> None:
-    clock = JumpingClock()
-    cluster.clock = clock
-    cluster.database._clock = clock
-    cluster.service = Service(cluster.database, cluster.service.policy, "zzzzz")
     me = cluster.dispatcher()
     live_through(cluster, TIMEOUT + 5, me)
-    clock.jump(seconds)
+    cluster.clock.jump(seconds)
     report = cluster.service.sweep()
     assert report.outage_seconds == pytest.approx(abs(seconds))
     assert report.lost == []

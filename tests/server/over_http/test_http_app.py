@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from nodemanager.clock import SystemClock
 from nodemanager.server.app import Api, create_app
 from nodemanager.server.database import IN_MEMORY, Database
 from nodemanager.server.policy import Policy
-from nodemanager.server.service import METHODS_BY_ID, Caller, Service
+from nodemanager.server.service import METHODS_BY_ID, Request, Service
 from nodemanager.server.settings import ServerSettings
 
 ROOT = "root-secret"
@@ -93,10 +93,7 @@ def claim_body(service: Service) -> dict[str, Any]:
     """A claim of an alive dispatcher."""
     token = service.create_dispatcher_token("elm").text
     attributes = {"name": "elm", "scheduler": "fake", "capabilities": {"largest": [NODE]}}
-    record = service.call(
-        service.authenticate(token),
-        METHODS_BY_ID["dispatchers.create"], {}, {}, {"dispatcher": attributes},
-    )  # fmt: skip
+    record = do(service, token, "dispatchers.create", {"dispatcher": attributes})
     return {
         "api_token": token, "dispatcher": record["uuid"], "epoch": record["epoch"],
         "claim_id": "c", "limit": 10, "wait": 60,
@@ -110,14 +107,23 @@ def commit(service: Service) -> str:
         "runtime_constraints": {"vcpus": 1, "ram": 1}, "use_existing": False,
     }  # fmt: skip
     body = {"container_request": attributes}
-    create = METHODS_BY_ID["container_requests.create"]
-    made = service.call(service.authenticate(ROOT), create, {}, {}, body)
-    return str(made["container_uuid"])
+    return str(do(service, ROOT, "container_requests.create", body)["container_uuid"])
 
 
 def state_of(service: Service, uuid: str) -> str:
-    get = METHODS_BY_ID["containers.get"]
-    return str(service.call(Caller("root"), get, {"uuid": uuid}, {}, {})["state"])
+    return str(do(service, ROOT, "containers.get", uuid=uuid)["state"])
+
+
+def do(
+    service: Service,
+    token: str,
+    method: str,
+    body: Mapping[str, Any] | None = None,
+    uuid: str = "",
+) -> dict[str, Any]:
+    """A call that does not come over HTTP."""
+    request = Request([token], METHODS_BY_ID[method], {"uuid": uuid}, {}, body or {})
+    return service.perform(request)
 
 
 async def held(app: Api, claim_body: dict[str, Any]) -> tuple[Exchange, asyncio.Task[Any]]:
@@ -179,9 +185,8 @@ def test_a_lost_dispatcher_is_told_while_it_waits(
 ) -> None:
     async def scenario(app: Api) -> None:
         _, task = await held(app, claim_body)
-        path = {"uuid": claim_body["dispatcher"]}
-        lose = METHODS_BY_ID["dispatchers.lose"]
-        await asyncio.to_thread(service.call, service.authenticate(ROOT), lose, path, {}, {})
+        uuid = claim_body["dispatcher"]
+        await asyncio.to_thread(do, service, ROOT, "dispatchers.lose", uuid=uuid)
         await asyncio.to_thread(commit, service)
         status, answer = await task
         assert status == 403
@@ -222,8 +227,7 @@ def test_files_have_a_limit(
 ) -> None:
     uuid = commit(service)
     body = {k: v for k, v in claim_body.items() if k != "api_token"}
-    caller = service.authenticate(claim_body["api_token"])
-    service.call(caller, METHODS_BY_ID["containers.claim"], {}, {}, body)
+    do(service, claim_body["api_token"], "containers.claim", body)
 
     async def scenario(app: Api) -> None:
         path = f"/arvados/v1/containers/{uuid}/files/a"

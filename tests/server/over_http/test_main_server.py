@@ -152,8 +152,8 @@ def test_a_lost_database_gets_a_new_dispatcher_token(
     first = server.start()
     old = first.dispatcher_token
     server.stop()
-    for file in first.root_token_file.parent.glob("database.sqlite*"):
-        file.unlink()
+    for ending in ("", "-wal", "-shm"):
+        first.root_token_file.with_name(f"database.sqlite{ending}").unlink(missing_ok=True)
     second = server.start()
     assert second.dispatcher_token != old
     with pytest.raises(ApiRefused) as caught:

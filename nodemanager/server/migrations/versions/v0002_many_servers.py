@@ -1,0 +1,28 @@
+"""Counters of changes beside the dispatchers' records; the clock of a PostgreSQL database."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from nodemanager.server.migrations import API_NOW
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """To this version."""
+    connection = op.get_bind()
+    if connection.dialect.name == "postgresql":
+        op.execute(API_NOW)
+    op.create_table(
+        "change_counters",
+        sa.Column(
+            "dispatcher_uuid", sa.String(), sa.ForeignKey("dispatchers.uuid"), primary_key=True
+        ),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+    )
+    op.execute(
+        "INSERT INTO change_counters (dispatcher_uuid, seq) SELECT uuid, change_seq FROM dispatchers"
+    )
+    op.drop_column("dispatchers", "change_seq")
+    op.drop_table("schema_version")

@@ -1,0 +1,172 @@
+"""PostgreSQL, 13 or newer: many servers, each with several writers.
+
+Transactions run at READ COMMITTED and lock what they are going to change (`Transaction.lock_graph`,
+`access.lookup`). A claim passes over rows that another one has locked. News travel by LISTEN and NOTIFY, which
+PostgreSQL delivers when the transaction commits, and only then.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Connection, bindparam, create_engine, event, func, select
+from sqlalchemy.exc import DBAPIError
+
+from nodemanager.server.backend import Heard, Topics
+
+log = logging.getLogger(__name__)
+
+_CHANNEL = "arvados_dispatch_api"
+_POOL_SIZE = 16
+_NEWS_PATIENCE_SECONDS = 1.0
+_RECONNECT_SECONDS = 1.0
+_CONNECT_SECONDS = 10
+# A server that is stopped in the middle of a transaction (SIGSTOP, a suspended machine) must not hold up the
+# others for ever, and nobody is served by waiting longer than a client does.
+_SETTINGS = (
+    "SET lock_timeout = '20s'",
+    "SET idle_in_transaction_session_timeout = '30s'",
+    "SET statement_timeout = '60s'",
+)
+# Names of advisory locks: any numbers, the same in every server on the database, and nobody else's.
+_LOCKS = 0x61727664
+_MIGRATION, _GRAPH, _SWEEPER, _CLAIM = 1, 2, 3, 4
+# https://www.postgresql.org/docs/15/errcodes-appendix.html: serialization failure, deadlock detected.
+_COLLISIONS = ("40001", "40P01")
+_LOCK = {
+    number: select(func.pg_advisory_xact_lock(_LOCKS + number)) for number in (_MIGRATION, _GRAPH)
+}
+_LOCK_CLAIM = select(
+    func.pg_advisory_xact_lock(_LOCKS + _CLAIM, func.hashtext(bindparam("claim_id")))
+)
+_NOTIFY = select(func.pg_notify(_CHANNEL, bindparam("news")))
+_LONGEST_NEWS = 7900
+
+
+class Postgresql:
+    """The `Backend` for ``postgresql+psycopg://`` URLs; the database's clock is its server's."""
+
+    writers = 6
+    group = 1
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._own = secrets.token_hex(8)
+        self._listening = False
+        self.engine = create_engine(
+            url,
+            pool_size=_POOL_SIZE,
+            max_overflow=_POOL_SIZE,
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
+        )
+        event.listen(self.engine, "connect", _configure)
+        self._reading = self.engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """See `Backend.read`."""
+        with self._reading.begin() as conn:
+            yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See `Backend.write`."""
+        with self.engine.begin() as conn:
+            yield conn
+
+    def migrating(self, conn: Connection) -> None:
+        """See `Backend.migrating`."""
+        conn.execute(_LOCK[_MIGRATION])
+
+    def lock_graph(self, conn: Connection) -> None:
+        """See `Backend.lock_graph`."""
+        conn.execute(_LOCK[_GRAPH])
+
+    def lock_claim(self, conn: Connection, claim_id: str) -> None:
+        """See `Backend.lock_claim`."""
+        conn.execute(_LOCK_CLAIM, {"claim_id": claim_id})
+
+    @contextmanager
+    def sweeper(self) -> Iterator[bool]:
+        """See `Backend.sweeper`: a lock of this session, which dies with it."""
+        with self.engine.connect() as conn:
+            taken = select(func.pg_try_advisory_lock(_LOCKS + _SWEEPER))
+            mine = bool(conn.execute(taken).scalar_one())
+            conn.commit()
+            try:
+                yield mine
+            finally:
+                if mine:
+                    conn.execute(select(func.pg_advisory_unlock(_LOCKS + _SWEEPER)))
+                    conn.commit()
+
+    def announce(self, conn: Connection, topics: Topics) -> None:
+        """See `Backend.announce`."""
+        news = ""
+        for topic in topics:
+            if len(news) + len(topic) > _LONGEST_NEWS:
+                conn.execute(_NOTIFY, {"news": f"{self._own}{news}"})
+                news = ""
+            news += f"\n{topic}"
+        conn.execute(_NOTIFY, {"news": f"{self._own}{news}"})
+
+    def announced(self, topics: Topics) -> None:
+        """Nothing to do: the commit has sent them."""
+
+    def listen(self, heard: Heard) -> Callable[[], None]:
+        """See `Backend.listen`. While the database is away, who waits looks again by itself."""
+        end = threading.Event()
+        thread = threading.Thread(target=self._hear, args=(heard, end), name="api-news")
+        thread.start()
+
+        def stop() -> None:
+            end.set()
+            thread.join()
+
+        return stop
+
+    def may_pass(self, error: DBAPIError) -> bool:
+        """See `Backend.may_pass`."""
+        return error.connection_invalidated or getattr(error.orig, "sqlstate", "") in _COLLISIONS
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self.engine.dispose()
+
+    def _hear(self, heard: Heard, end: threading.Event) -> None:
+        conninfo = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        while not end.is_set():
+            try:
+                with psycopg.connect(
+                    conninfo, autocommit=True, connect_timeout=_CONNECT_SECONDS
+                ) as conn:
+                    conn.execute(f"LISTEN {_CHANNEL}")
+                    self._hear_on(conn, heard, end)
+            except psycopg.OperationalError as error:
+                if not end.is_set():
+                    log.warning("no news from other servers until the database is back: %s", error)
+                    end.wait(_RECONNECT_SECONDS)
+
+    def _hear_on(self, conn: psycopg.Connection[Any], heard: Heard, end: threading.Event) -> None:
+        while not end.is_set():
+            for notify in conn.notifies(timeout=_NEWS_PATIENCE_SECONDS):
+                sender, *topics = notify.payload.split("\n")
+                if sender != self._own:
+                    heard(topics)
+                if end.is_set():
+                    return
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        for setting in _SETTINGS:
+            cursor.execute(setting)
+    connection.commit()
