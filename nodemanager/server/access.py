@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, select
 
 from nodemanager.server.errors import forbidden, invalid, not_found
+from nodemanager.server.hot import HotStatement
 from nodemanager.server.resources import RESOURCES, Resource, Row
 from nodemanager.server.transaction import Caller, Transaction
 
@@ -73,23 +74,21 @@ def _by_uuid(plural: str, *, lock: bool) -> Select[Any]:
 def acting_dispatcher(
     tx: Transaction, uuid: Any, epoch: int | None, *, renews: bool = False
 ) -> Row:
-    """The dispatcher's record, when the caller is its present process.
+    """The dispatcher (what `_LOOKED_AT` selects of it), when the caller is its present process.
 
     It stays as it is until the transaction is over: what a dispatcher writes while it is being declared
     lost comes wholly before or not at all. `renews`: the record itself is going to be written.
     `ServerError` 403 for another's dispatcher, a lost or retired one, and an older epoch: then another
     process has taken the record up, and this one must stop.
     """
-    row = None
-    if isinstance(uuid, str):
-        if tx.writes:
-            tx.locks_record()
-            statement = _RENEWED if renews else _ACTING
-        else:
-            statement = _by_uuid("dispatchers", lock=False)
-        row = tx.conn.execute(statement, {"key": uuid}).mappings().first()
-    if row is None:
+    statement = _READ
+    if tx.writes:
+        tx.locks_record()
+        statement = _RENEWED if renews else _ACTING
+    found = statement.first(tx.conn, {"key": uuid}) if isinstance(uuid, str) else None
+    if found is None:
         raise invalid(f"dispatcher: {uuid!r} not found")
+    row = dict(zip(_LOOKED_AT, found, strict=True))
     if row["token_uuid"] != tx.caller.token_uuid:
         raise forbidden(f"{uuid} is not the dispatcher of this token")
     if row["state"] != "alive":
@@ -101,5 +100,11 @@ def acting_dispatcher(
     return row
 
 
-_ACTING = _by_uuid("dispatchers", lock=False).with_for_update(read=True)
-_RENEWED = _by_uuid("dispatchers", lock=True)
+_LOOKED_AT = ("uuid", "name", "token_uuid", "state", "epoch", "last_turn_at")
+_dispatchers = RESOURCES["dispatchers"].table.c
+_BARE = select(*(_dispatchers[name] for name in _LOOKED_AT)).where(
+    _dispatchers.uuid == bindparam("key")
+)
+_READ = HotStatement(_BARE)
+_ACTING = HotStatement(_BARE.with_for_update(read=True))
+_RENEWED = HotStatement(_BARE.with_for_update())

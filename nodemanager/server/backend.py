@@ -41,10 +41,6 @@ class Backend(Protocol):
         """See `Transaction.lock_graph`; until the end of `conn`'s transaction."""
         ...
 
-    def lock_claim(self, conn: Connection, claim_id: str) -> None:
-        """Wait for another call with this claim id; until the end of `conn`'s transaction."""
-        ...
-
     def sweeper(self) -> AbstractContextManager[bool]:
         """True inside when this server, of all on the database, is the one that sweeps now."""
         ...

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from nodemanager.server.access import acting_dispatcher
 from nodemanager.server.errors import invalid
+from nodemanager.server.hot import HotStatement
 from nodemanager.server.resources import RESOURCES, render
 from nodemanager.server.schema import change_counters, containers
 from nodemanager.server.transaction import Call, Transaction, dispatcher_topic
@@ -24,13 +25,15 @@ _CONTAINERS = RESOURCES["containers"]
 _c = containers.c
 _counter = change_counters.c
 _LAST = select(_counter.seq).where(_counter.dispatcher_uuid == bindparam("dispatcher"))
-_COUNT = (
+_COUNT = HotStatement(
     update(change_counters)
     .where(_counter.dispatcher_uuid == bindparam("dispatcher"))
     .values(seq=_counter.seq + bindparam("number"))
     .returning(_counter.seq)
 )
-_NUMBER = update(containers).where(_c.uuid == bindparam("key")).values(change_seq=bindparam("seq"))
+_NUMBER = HotStatement(
+    update(containers).where(_c.uuid == bindparam("key")).values(change_seq=bindparam("seq"))
+)
 _CHANGED = (
     select(containers)
     .where(_c.dispatcher == bindparam("dispatcher"), _c.change_seq > bindparam("cursor"))
@@ -47,12 +50,11 @@ def begin_counting(tx: Transaction, dispatcher_uuid: str) -> None:
 def flush(tx: Transaction) -> None:
     """Number what `tx` changed; to be called last, since all of a dispatcher's runners count here."""
     for dispatcher, uuids in sorted(tx.changed.items()):
-        last = tx.conn.execute(
-            _COUNT, {"dispatcher": dispatcher, "number": len(uuids)}
-        ).scalar_one()
-        first = last - len(uuids) + 1
-        tx.conn.execute(
-            _NUMBER, [{"key": uuid, "seq": first + place} for place, uuid in enumerate(uuids)]
+        counted = _COUNT.first(tx.conn, {"dispatcher": dispatcher, "number": len(uuids)})
+        assert counted is not None  # noqa: S101  (every dispatcher has a counter)
+        first = counted[0] - len(uuids) + 1
+        _NUMBER.each(
+            tx.conn, [{"key": uuid, "seq": first + place} for place, uuid in enumerate(uuids)]
         )
         tx.topics.add(dispatcher_topic(dispatcher))
 

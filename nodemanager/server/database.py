@@ -83,10 +83,6 @@ class Database:
         """See `Transaction.lock_graph`."""
         self._backend.lock_graph(conn)
 
-    def lock_claim(self, conn: Connection, claim_id: str) -> None:
-        """Wait for another call with this claim id; until the end of `conn`'s transaction."""
-        self._backend.lock_claim(conn, claim_id)
-
     def sweeper(self) -> AbstractContextManager[bool]:
         """True inside when this server, of all on the database, is the one that sweeps now."""
         return self._backend.sweeper()

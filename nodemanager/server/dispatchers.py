@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from nodemanager.container_request import plain
 from nodemanager.model import Capabilities, new_uuid
 from nodemanager.server import schema
-from nodemanager.server.access import acting_dispatcher, lookup
+from nodemanager.server.access import acting_dispatcher, find, lookup
 from nodemanager.server.attempts import end, write
 from nodemanager.server.changes import begin_counting
 from nodemanager.server.errors import forbidden, invalid, not_found
@@ -76,7 +76,8 @@ def ping(tx: Transaction, call: Call) -> dict[str, Any]:
     given = call.attributes.get("capabilities")
     if given is not None:
         tx.lock_graph()  # another shape must not be judged meanwhile
-    row = acting_dispatcher(tx, call.uuid, call.needed("epoch"), renews=True)
+    acting_dispatcher(tx, call.uuid, call.needed("epoch"), renews=True)
+    row = find(tx, _DISPATCHERS, call.uuid)
     told: dict[str, Any] = {}
     if given is not None:
         capabilities = _capabilities(given)

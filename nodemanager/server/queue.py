@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
-from sqlalchemy import Row as RowOf
 
 from nodemanager.server.access import acting_dispatcher, find
+from nodemanager.server.attempts import write
 from nodemanager.server.errors import forbidden, invalid
+from nodemanager.server.hot import HotStatement
 from nodemanager.server.resources import RESOURCES, Projection, Row
-from nodemanager.server.schema import containers, dispatchers, shape_fits
+from nodemanager.server.schema import containers, shape_fits
 from nodemanager.server.shapes import is_fit
 from nodemanager.server.transaction import Call, Transaction
 
@@ -64,7 +65,7 @@ _NOW_OURS: Mapping[str, Any] = {
     "avoid_until": None,
 }
 _SHOWN = Projection(_CONTAINERS)
-_CLAIM = (
+_CLAIM = HotStatement(
     update(containers)
     .where(_c.uuid.in_(select(_MOST_URGENT.c.uuid)))
     .values(_NOW_OURS)
@@ -73,21 +74,9 @@ _CLAIM = (
 _CLAIM_ONE = (
     update(containers).where(_c.uuid == bindparam("key")).values(_NOW_OURS).returning(containers)
 )
-_CLAIMED_BEFORE = select(*_SHOWN.columns).where(
-    _c.dispatcher == bindparam("dispatcher"), _c.claim_id == bindparam("claim")
-)
-_NOTE_TURN = (
-    update(dispatchers)
-    .where(
-        # Not worth waiting for another call of the same dispatcher, nor waiting for each other.
-        dispatchers.c.uuid.in_(
-            select(dispatchers.c.uuid)
-            .where(dispatchers.c.uuid == bindparam("dispatcher"))
-            .with_for_update(skip_locked=True)
-        )
-    )
-    .values(last_turn_at=bindparam("now"), modified_at=bindparam("now"))
-)
+_OF_CLAIM = (_c.dispatcher == bindparam("dispatcher"), _c.claim_id == bindparam("claim"))
+_CLAIMED_BEFORE = HotStatement(select(_c.uuid).where(*_OF_CLAIM).limit(1))
+_CLAIMED_THEN = HotStatement(select(*_SHOWN.columns).where(*_OF_CLAIM))
 _WAITING = (_c.state == "Queued", _c.priority > 0)
 _NEXT_RUN_AFTER = (
     select(_c.run_after)
@@ -108,18 +97,19 @@ def claim(tx: Transaction, call: Call) -> dict[str, Any]:
 
     The same `claim_id` again returns the containers of the first time, whatever became of them since.
     """
-    dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), call.needed("epoch"))
+    # One claim of a dispatcher at a time: a repeated one finds what the first has got.
+    dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), call.needed("epoch"), renews=True)
     limit = call.needed("limit")
     if not 1 <= limit <= MAX_CLAIM:
         raise invalid(f"limit: must be from 1 to {MAX_CLAIM}")
     claim_id = call.arguments["claim_id"] or None
     _note_turn(tx, dispatcher)
-    rows = _claimed_before(tx, dispatcher["uuid"], claim_id)
-    if not rows:
-        ours = _ours(tx, dispatcher["uuid"], claim_id)
-        rows = tx.conn.execute(_CLAIM, {**ours, "most": limit}).all()
-    rows = sorted(rows, key=lambda row: (-row.priority, row.created_at, row.uuid))
-    return {"items": [_SHOWN.record(row) for row in rows]}
+    ours = _ours(tx, dispatcher["uuid"], claim_id)
+    statement = _CLAIM
+    if claim_id is not None and _CLAIMED_BEFORE.first(tx.conn, ours) is not None:
+        statement = _CLAIMED_THEN
+    rows = statement.all(tx.conn, {**ours, "most": limit})
+    return {"items": [_SHOWN.record(row) for row in sorted(rows, key=_urgency)]}
 
 
 def claim_one(tx: Transaction, row: Row, dispatcher_uuid: str, epoch: int | None) -> Row:
@@ -158,15 +148,11 @@ def held_count(conn: Connection, dispatcher_uuid: str) -> int:
     ).scalar_one()
 
 
-def _claimed_before(
-    tx: Transaction, dispatcher_uuid: str, claim_id: str | None
-) -> Sequence[RowOf[Any]]:
-    """What an earlier call with this claim id got; one that is under way is waited for."""
-    if claim_id is None:
-        return []
-    tx.database.lock_claim(tx.conn, claim_id)
-    found = tx.conn.execute(_CLAIMED_BEFORE, {"dispatcher": dispatcher_uuid, "claim": claim_id})
-    return found.all()
+_PRIORITY, _CREATED, _UUID = (_SHOWN.names.index(n) for n in ("priority", "created_at", "uuid"))
+
+
+def _urgency(row: Sequence[Any]) -> tuple[int, int, str]:
+    return -row[_PRIORITY], row[_CREATED], row[_UUID]
 
 
 def _ours(tx: Transaction, dispatcher_uuid: str, claim_id: str | None) -> dict[str, Any]:
@@ -184,4 +170,4 @@ def _note_turn(tx: Transaction, dispatcher: Row) -> None:
     """A dispatcher that claims is going through its work; said at most every few seconds."""
     last = dispatcher["last_turn_at"]
     if last is None or tx.now - last >= _TURN_RESOLUTION * 1_000_000:
-        tx.conn.execute(_NOTE_TURN, {"dispatcher": dispatcher["uuid"], "now": tx.now})
+        write(tx, "dispatchers", dispatcher["uuid"], {"last_turn_at": tx.now})

@@ -176,6 +176,7 @@ def parse_micros(text: str) -> int:
 
 _CONVERTERS: Mapping[FieldType, Callable[[Any], Any]] = {
     FieldType.DATETIME: format_micros,
+    FieldType.BOOLEAN: bool,
     FieldType.JSON_OBJECT: Fragment,
     FieldType.JSON_ARRAY: Fragment,
 }

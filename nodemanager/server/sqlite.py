@@ -69,9 +69,6 @@ class Sqlite:
     def lock_graph(self, conn: Connection) -> None:
         """Nothing to do: a writer is alone."""
 
-    def lock_claim(self, conn: Connection, claim_id: str) -> None:
-        """Nothing to do: a writer is alone."""
-
     @contextmanager
     def sweeper(self) -> Iterator[bool]:
         """See `Backend.sweeper`: a lock on a file beside the database, which dies with its process."""

@@ -13,13 +13,15 @@ import secrets
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+import orjson
+from sqlalchemy import Connection, Text, bindparam, cast, delete, func, insert, select
 
 from nodemanager.model import new_uuid
 from nodemanager.server.errors import invalid, not_found, not_logged_in
-from nodemanager.server.resources import RESOURCES, Row, render
+from nodemanager.server.hot import HotStatement
+from nodemanager.server.resources import RESOURCES, render
 from nodemanager.server.schema import api_client_authorizations as authorizations
 from nodemanager.server.schema import containers, dispatchers, users
 from nodemanager.server.transaction import Call, Caller, Transaction
@@ -28,24 +30,50 @@ _ALPHABET = string.digits + string.ascii_lowercase
 _SECRET_LENGTH = 50
 _LONGEST_TOKEN = 500
 
+
+class _Found(NamedTuple):
+    """A token's record and what its life hangs on; the columns of `_FIND`, in their order."""
+
+    uuid: str
+    secret_hash: str
+    expires_at: int | None
+    kind: str
+    scopes: str
+    user_uuid: str
+    dispatcher_name: str | None
+    container_uuid: str | None
+    alive_dispatcher: str | None
+    container_state: str | None
+    is_active: bool | None
+    is_admin: bool | None
+    now: int
+
+
+_a = authorizations.c
 _FIND = select(
-    authorizations,
-    dispatchers.c.uuid.label("alive_dispatcher"),
-    containers.c.state.label("container_state"),
+    _a.uuid,
+    _a.secret_hash,
+    _a.expires_at,
+    _a.caller_kind,
+    cast(_a.scopes, Text),
+    _a.user_uuid,
+    _a.dispatcher_name,
+    _a.container_uuid,
+    dispatchers.c.uuid,
+    containers.c.state,
     users.c.is_active,
     users.c.is_admin,
-    func.api_now().label("now"),
+    func.api_now(),
 ).select_from(
     authorizations.outerjoin(
-        dispatchers,
-        (dispatchers.c.token_uuid == authorizations.c.uuid) & (dispatchers.c.state == "alive"),
+        dispatchers, (dispatchers.c.token_uuid == _a.uuid) & (dispatchers.c.state == "alive")
     )
-    .outerjoin(containers, containers.c.uuid == authorizations.c.container_uuid)
-    .outerjoin(users, users.c.uuid == authorizations.c.user_uuid)
+    .outerjoin(containers, containers.c.uuid == _a.container_uuid)
+    .outerjoin(users, users.c.uuid == _a.user_uuid)
 )
+_FIND_BY_UUID = HotStatement(_FIND.where(_a.uuid == bindparam("key")))
+_FIND_BY_HASH = HotStatement(_FIND.where(_a.secret_hash == bindparam("key")))
 _NOW = select(func.api_now())
-_FIND_BY_UUID = _FIND.where(authorizations.c.uuid == bindparam("key"))
-_FIND_BY_HASH = _FIND.where(authorizations.c.secret_hash == bindparam("key"))
 
 
 @dataclass(frozen=True)
@@ -102,28 +130,33 @@ def _identity(conn: Connection, token: str, root_token: str, cluster_id: str) ->
     parts = token.split("/")
     if parts[0] == "v2" and len(parts) >= 3:
         secret_hash = hash_secret(parts[2])
-        row = conn.execute(_FIND_BY_UUID, {"key": parts[1]}).mappings().first()
+        row = _FIND_BY_UUID.first(conn, {"key": parts[1]})
     else:
         secret_hash = hash_secret(token)
-        row = conn.execute(_FIND_BY_HASH, {"key": secret_hash}).mappings().first()
-    if row is None or not hmac.compare_digest(row["secret_hash"], secret_hash):
+        row = _FIND_BY_HASH.first(conn, {"key": secret_hash})
+    if row is None:
         return None
-    if row["expires_at"] is not None and row["expires_at"] <= row["now"]:
+    found = _Found(*row)
+    if not hmac.compare_digest(found.secret_hash, secret_hash):
         return None
-    if row["is_active"] is False or row["container_state"] not in (None, "Locked", "Running"):
+    if found.expires_at is not None and found.expires_at <= found.now:
         return None
-    return Identity(_caller(row), row["now"])
+    is_over = found.container_state not in (None, "Locked", "Running")
+    # Users may be made inactive; None: the user is not in this database.
+    if is_over or found.is_active in (False, 0):
+        return None
+    return Identity(_caller(found), found.now)
 
 
-def _caller(row: Row) -> Caller:
+def _caller(found: _Found) -> Caller:
     return Caller(
-        "root" if row["caller_kind"] == "user" and row["is_admin"] else row["caller_kind"],
-        token_uuid=row["uuid"],
-        user_uuid=row["user_uuid"],
-        dispatcher_uuid=row["alive_dispatcher"],
-        dispatcher_name=row["dispatcher_name"],
-        container_uuid=row["container_uuid"],
-        scopes=tuple(row["scopes"]),
+        "root" if found.kind == "user" and found.is_admin else found.kind,  # type: ignore[arg-type]
+        token_uuid=found.uuid,
+        user_uuid=found.user_uuid,
+        dispatcher_uuid=found.alive_dispatcher,
+        dispatcher_name=found.dispatcher_name,
+        container_uuid=found.container_uuid,
+        scopes=tuple(orjson.loads(found.scopes)),
     )
 
 
