@@ -89,14 +89,17 @@ def with_defaults(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def content_address(attributes: Mapping[str, Any], salt: str = "") -> str:
+def content_address(attributes: Mapping[str, Any], salt: str = "", user_uuid: str = "") -> str:
     """Hash over what defines the work, so that the same work can be found again.
 
     Priorities, times, names and scheduling parameters do not belong to it. With a `salt`
-    (``use_existing`` is false) it equals no other.
+    (``use_existing`` is false) it equals no other. `user_uuid`, whom the command acts as, belongs to it
+    when the command can act: with API access, or a token that comes with the request.
     """
     filled = with_defaults(attributes)
     work = {name: filled.get(name) for name in _DEFINING}
+    if filled["runtime_constraints"].get("API") or filled.get("runtime_token"):
+        work["user_uuid"] = user_uuid
     # Cores and RAM are part of it, as in Arvados: a program may do something else with more of them.
     canonical = json.dumps([work, salt], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -284,8 +287,25 @@ def _environment(path: str, value: Any) -> Iterator[Problem]:
 def _cwd(path: str, value: Any) -> Iterator[Problem]:
     if not isinstance(value, str):
         yield from _string(path, value)
-    elif value != "." and not _is_absolute(value):
+    elif value not in (".", "/") and not _is_absolute(value):
         yield Problem(path, "must be '.' or an absolute path without '.', '..' and empty parts")
+
+
+STORE_PREFIX = "store:"
+
+
+def stored_output(path: str) -> tuple[str, str] | None:
+    """The container and the path below its output that ``store:<container uuid>/output/<path>`` names.
+
+    That is how a mount of kind `file` takes what another container has left. None for any other text.
+    """
+    uuid, _, rest = path.removeprefix(STORE_PREFIX).partition("/")
+    parts = rest.split("/")
+    if not path.startswith(STORE_PREFIX) or len(parts) < 2 or parts[0] != "output":
+        return None
+    if "\0" in path or not {"", ".", ".."}.isdisjoint(parts):
+        return None
+    return uuid, "/".join(parts[1:])
 
 
 def _output_path(path: str, value: Any) -> Iterator[Problem]:
@@ -429,6 +449,7 @@ _ATTRIBUTES: Mapping[str, _Attribute] = {
     "published_ports": _Attribute(_object, {}),
     "container_count_max": _Attribute(_integer(1), 1),
     "use_existing": _Attribute(_boolean, default=True),
+    "use_existing_before_run_after": _Attribute(_boolean, default=False),
     "run_after": _Attribute(_time, nullable=True),
     "expires_at": _Attribute(_time, nullable=True),
     "filters": _Attribute(_anything, nullable=True),

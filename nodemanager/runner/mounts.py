@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from nodemanager.container_request import STORE_PREFIX, stored_output
 from nodemanager.model import format_bytes
 from nodemanager.runner.copying import copy_file
 
 KINDS_OF_CRUNCH_RUN = ("keep", "collection", "git_tree")
-_STORE_PREFIX = "store:"
 _STREAMS = ("stdin", "stdout", "stderr")
 _MISTAKES = (
     errno.ENOENT,
@@ -232,8 +232,8 @@ def _place_one(
 
 def _find_source(mount: Mount, into: Path, inputs: Inputs, input_dirs: Sequence[str]) -> Path:
     """The real local file that `mount.source` names, after looking where it really lies."""
-    if mount.source.startswith(_STORE_PREFIX):
-        uuid, _, path = mount.source.removeprefix(_STORE_PREFIX).partition("/")
+    if mount.source.startswith(STORE_PREFIX):
+        uuid, _, path = mount.source.removeprefix(STORE_PREFIX).partition("/")
         try:
             return inputs.input_file(uuid, path, into)
         except RequestFaultError as error:
@@ -288,10 +288,8 @@ def _read_mount(name: str, target: str, value: Any, *, secret: bool = False) -> 
 
 
 def _read_source(name: str, path: Any) -> str:
-    if isinstance(path, str) and path.startswith(_STORE_PREFIX) and "\0" not in path:
-        _uuid, _, rest = path.removeprefix(_STORE_PREFIX).partition("/")
-        parts = rest.split("/")
-        if len(parts) < 2 or parts[0] != "output" or not {"", ".", ".."}.isdisjoint(parts):
+    if isinstance(path, str) and path.startswith(STORE_PREFIX):
+        if stored_output(path) is None:
             raise RequestFaultError(
                 f"mount {name}: path: expected store:<container uuid>/output/<path>, found {path!r}"
             )

@@ -1,60 +1,118 @@
 """Who may see which records, and who acts as which dispatcher.
 
-A rule of sight is a set of columns and the values they must have, so that one rule serves both a single
-record and, as a condition of the query, a list.
+A rule of sight is a condition of a query, so that one rule serves both a single record and a list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, false, or_, select
 
+from nodemanager.server import schema
 from nodemanager.server.errors import forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement
 from nodemanager.server.resources import RESOURCES, Resource, Row
 from nodemanager.server.transaction import Caller, Transaction
 
-_NOBODY: Mapping[str, Any] = {"uuid": ""}
-_DISPATCHERS_SEE = ("containers", "container_requests", "dispatchers", "links", "logs")
+_DISPATCHERS_SEE = ("containers", "container_requests", "dispatchers", "links", "logs", "nodes")
 
-
-def sight(caller: Caller, resource: Resource) -> Mapping[str, Any] | None:
-    """The columns and values of the records that `caller` may see; None: all of them."""
-    if caller.kind == "root":
-        return None
-    name = resource.plural
-    if caller.kind == "dispatcher" and name in _DISPATCHERS_SEE:
-        return None
-    if caller.kind == "container":
-        return {"uuid": caller.container_uuid} if name == "containers" else _NOBODY
-    if caller.kind not in ("user", "dispatcher"):
-        return _NOBODY
-    if name == "users":
-        return {"uuid": caller.user_uuid}
-    if name == "dispatchers":
-        # Whoever reads a reason needs to know how fresh it is: the dispatcher's last_turn_at.
-        return None
-    return {"owner_uuid": caller.user_uuid}
+_requests = schema.container_requests.c
+_containers = schema.containers.c
+_links = schema.links.c
+_logs = schema.logs.c
+_attempts = schema.attempts.c
 
 
 def restriction(caller: Caller, resource: Resource) -> ColumnElement[bool] | None:
-    """`sight` as a condition of a query."""
-    seen = sight(caller, resource)
-    if seen is None:
+    """The records that `caller` may see, as a condition of a query; None: all of them."""
+    if caller.kind == "root":
         return None
-    return and_(*(resource.table.c[name] == value for name, value in seen.items()))
+    plural = resource.plural
+    if caller.kind == "dispatcher" and plural in _DISPATCHERS_SEE:
+        return None
+    if caller.kind == "user" and plural == "dispatchers":
+        # Whoever reads a reason needs to know how fresh it is: the dispatcher's last_turn_at.
+        return None
+    if plural == "users":
+        return resource.table.c.uuid == caller.user_uuid
+    if plural == "api_client_authorizations":
+        return _tokens_of(caller)
+    if caller.kind == "user":
+        return _seen_by(plural, _requests.owner_uuid == caller.user_uuid, caller)
+    if caller.kind == "container":
+        own = _requests.requesting_container_uuid == caller.container_uuid
+        return _seen_by(plural, own, caller)
+    return false()
+
+
+def _tokens_of(caller: Caller) -> ColumnElement[bool]:
+    """A user's own tokens; whoever is no user sees the one it shows."""
+    tokens = schema.api_client_authorizations.c
+    if caller.kind == "user":
+        return and_(tokens.user_uuid == caller.user_uuid, tokens.caller_kind == "user")
+    return tokens.uuid == caller.token_uuid
+
+
+def _seen_by(plural: str, is_own: ColumnElement[bool], caller: Caller) -> ColumnElement[bool]:
+    """The requests for which `is_own` holds, and what is behind them: their containers of every attempt,
+    why those wait, and what is logged of either. A container's token sees its container as well."""
+    behind = (
+        select(_attempts.container_uuid)
+        .join_from(
+            schema.attempts, schema.container_requests, _attempts.request_uuid == _requests.uuid
+        )
+        .where(is_own)
+    )
+    itself = caller.container_uuid
+    match plural:
+        case "container_requests":
+            return is_own
+        case "containers":
+            return _among(_containers.uuid, behind, itself)
+        case "links":
+            reasons = _links.link_class == "dispatch"
+            seen = and_(reasons, _among(_links.head_uuid, behind, itself))
+            return seen if itself else or_(_links.owner_uuid == caller.user_uuid, seen)
+        case "logs":
+            seen = _among(_logs.object_uuid, behind, itself)
+            if itself:
+                return seen
+            return or_(
+                seen,
+                _logs.owner_uuid == caller.user_uuid,
+                _logs.object_owner_uuid == caller.user_uuid,
+                _logs.object_uuid.in_(select(_requests.uuid).where(is_own)),
+            )
+        case _:
+            return false()
+
+
+def _among(
+    column: ColumnElement[Any], behind: Select[Any], itself: str | None
+) -> ColumnElement[bool]:
+    found = column.in_(behind)
+    return found if itself is None else or_(column == itself, found)
 
 
 def find(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) -> Row:
     """The record, if the caller may see it; `ServerError` 404 otherwise. `lock`: see `lookup`."""
     row = lookup(tx, resource, uuid, lock=lock)
-    seen = sight(tx.caller, resource)
-    if row is None or any(row[name] != value for name, value in (seen or {}).items()):
+    if row is None or not sees(tx, tx.caller, resource, uuid):
         raise not_found()
     return row
+
+
+def sees(tx: Transaction, caller: Caller, resource: Resource, uuid: str) -> bool:
+    """Whether `caller` may see the record with this UUID, which must exist."""
+    seen = restriction(caller, resource)
+    if seen is None or (caller.kind == "container" and caller.container_uuid == uuid):
+        return True
+    table = resource.table
+    return (
+        tx.conn.execute(select(table.c.uuid).where(table.c.uuid == uuid, seen)).first() is not None
+    )
 
 
 def lookup(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) -> Row | None:

@@ -21,14 +21,15 @@ from nodemanager.server.retry import (
     Ended,
     Successor,
     Wanting,
+    merged_scheduling,
     next_attempt,
 )
 from nodemanager.server.shapes import shape_of
 from nodemanager.server.tokens import delete_container_tokens
 from nodemanager.server.transaction import QUEUE_TOPIC, Transaction
+from nodemanager.server.wants import REQUESTS_OF, Want, priority_of
 
 _c = schema.containers.c
-_r = schema.container_requests.c
 
 _WORK = (
     "command", "cwd", "environment", "output_path", "output_glob", "container_image", "mounts",
@@ -37,12 +38,6 @@ _WORK = (
 )  # fmt: skip
 """What a container has from its request, and the next attempt from the one before."""
 
-_REQUESTS_OF = select(schema.container_requests).where(
-    _r.container_uuid == bindparam("container"), _r.state == "Committed"
-)
-_WANTED_BY = select(_r.priority, _r.created_at).where(
-    _r.container_uuid == bindparam("container"), _r.state == "Committed", _r.priority > 0
-)
 _LAST_ATTEMPT = select(func.max(schema.attempts.c.attempt)).where(
     schema.attempts.c.request_uuid == bindparam("request")
 )
@@ -91,45 +86,25 @@ def drop_reasons(tx: Transaction, container_uuid: str) -> None:
     tx.conn.execute(_DROP_REASONS, {"container": container_uuid})
 
 
-def first_attempt(tx: Transaction, request: Row) -> dict[str, Any]:
-    """The container of a request that is being committed; the request's row is the caller's to write."""
+def first_attempt(tx: Transaction, request: Row, parent: Row | None) -> dict[str, Any]:
+    """The container of a request that is being committed; the request's row is the caller's to write.
+
+    `parent` is the container that made the request.
+    """
+    want = Want(
+        request["priority"], request["created_at"], None if parent is None else parent["priority"]
+    )
     created = {
         **{name: request[name] for name in _WORK},
-        "priority": priority_of([(request["priority"], request["created_at"])]),
+        "priority": priority_of([want]),
         "run_after": request["run_after"],
         "owner_uuid": request["owner_uuid"],
         "runtime_user_uuid": request["owner_uuid"],
         "attempt": 1,
     }
     container = _insert(tx, created)
-    _record(tx, request["uuid"], container["uuid"])
+    record(tx, request["uuid"], container["uuid"])
     return container
-
-
-def priority_of(wanted: Sequence[tuple[int, int]]) -> int:
-    """A container's priority from (priority, created_at in microseconds) of those who want it.
-
-    As in Arvados: urgency first, then whoever asked earlier. 0 when nobody wants it.
-    """
-    return max((p * 2**50 - created // 1000 for p, created in wanted if p > 0), default=0)
-
-
-def reprioritise(tx: Transaction, container: Row) -> None:
-    """Carry a change of its requests' priority to the container; one that nobody wants is cancelled.
-
-    A claimed one only gets priority 0: its dispatcher stops the job and reports.
-    """
-    state = ContainerState(container["state"])
-    if state.is_final:
-        return
-    wanted = tx.conn.execute(_WANTED_BY, {"container": container["uuid"]}).all()
-    priority = priority_of([(r.priority, r.created_at) for r in wanted])
-    if priority == 0 and state is ContainerState.QUEUED:
-        end(tx, container, _cancelled("cancelled before it started"))
-    elif priority != container["priority"]:
-        change(tx, container, {"priority": priority})
-        if state is ContainerState.QUEUED:
-            tx.topics.add(QUEUE_TOPIC)
 
 
 def end(
@@ -158,13 +133,14 @@ def end(
     )
     delete_container_tokens(tx.conn, row["uuid"])
     drop_reasons(tx, row["uuid"])
+    tx.ended.append(row["uuid"])
     # The next attempt is a copy of what was there before the secrets were wiped.
     _follow_up(tx, {**row, **final}, lost=lost)
     return ended
 
 
 def _follow_up(tx: Transaction, ended: Row, *, lost: bool) -> None:
-    found = tx.conn.execute(_REQUESTS_OF, {"container": ended["uuid"]}).mappings().all()
+    found = tx.conn.execute(REQUESTS_OF, {"container": ended["uuid"]}).mappings().all()
     requests = {row["uuid"]: dict(row) for row in found}
     cost = (ended["cost"] or 0.0) + (ended["subrequests_cost"] or 0.0)
     for request in requests.values():
@@ -188,7 +164,7 @@ def _follow_up(tx: Transaction, ended: Row, *, lost: bool) -> None:
 def _wanting(tx: Transaction, request: Row) -> Wanting:
     return Wanting(
         uuid=request["uuid"],
-        priority=request["priority"],
+        priority=priority_of([Want.of(request)]),
         container_count=request["container_count"],
         container_count_max=request["container_count_max"],
         expired=request["expires_at"] is not None and request["expires_at"] <= tx.now,
@@ -206,7 +182,7 @@ def _apply(
             _assign(tx, request, container["uuid"], "Committed", counted=decision.counted)
         tx.topics.add(QUEUE_TOPIC)
     if decision.cancelled:
-        columns = _base_of(ended) | _cancelled(f"not tried again: nobody wants it; {_how(ended)}")
+        columns = _base_of(ended) | cancelled(f"not tried again: nobody wants it; {_how(ended)}")
         columns |= {"finished_at": tx.now, "secret_mounts": {}, "runtime_token": None}
         container = _insert(tx, columns)
         for uuid in decision.cancelled:
@@ -227,7 +203,10 @@ def _next_of(
         )
     return {
         **_base_of(ended),
-        "priority": priority_of([(r["priority"], r["created_at"]) for r in requests]),
+        "priority": priority_of([Want.of(request) for request in requests]),
+        "scheduling_parameters": merged_scheduling(
+            [request["scheduling_parameters"] for request in requests]
+        ),
         "temp_fails": successor.temp_fails,
         "run_after": (
             None if successor.delay_seconds is None else tx.after(successor.delay_seconds)
@@ -251,7 +230,8 @@ def _base_of(ended: Row) -> dict[str, Any]:
     }
 
 
-def _cancelled(why: str) -> dict[str, Any]:
+def cancelled(why: str) -> dict[str, Any]:
+    """How a container ends that nobody wants."""
     return {"state": "Cancelled", "priority": 0, "runtime_status": {"error": why}}
 
 
@@ -286,10 +266,11 @@ def _assign(
         "cumulative_cost": request["cumulative_cost"],
     }
     write(tx, "container_requests", request["uuid"], new)
-    _record(tx, request["uuid"], container_uuid)
+    record(tx, request["uuid"], container_uuid)
 
 
-def _record(tx: Transaction, request_uuid: str, container_uuid: str) -> None:
+def record(tx: Transaction, request_uuid: str, container_uuid: str) -> None:
+    """From now on the request is served by this container."""
     last = tx.conn.execute(_LAST_ATTEMPT, {"request": request_uuid}).scalar() or 0
     row = {"request_uuid": request_uuid, "attempt": last + 1, "container_uuid": container_uuid}
     tx.conn.execute(insert(schema.attempts), row)

@@ -16,6 +16,7 @@ from nodemanager.server import queue
 from nodemanager.server.access import acting_dispatcher, find, lookup
 from nodemanager.server.attempts import change, drop_reasons, end
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
+from nodemanager.server.family import settle
 from nodemanager.server.records import checked
 from nodemanager.server.resources import RESOURCES, Row, render
 from nodemanager.server.tokens import NewToken, mint_container_tokens
@@ -224,6 +225,50 @@ def _check_final(columns: Mapping[str, Any], state: ContainerState, target: Cont
         raise invalid("given_back, hold: only together with the final state TempFail")
     if handed_back and state is not ContainerState.LOCKED:
         raise invalid(f"given_back: the container is {state}, it cannot be handed back any more")
+
+
+# --- the words of stock dispatchers ---------------------------------------------------------------
+
+_LOCK_ANSWER = ("uuid", "state", "priority", "auth_uuid", "locked_by_uuid")
+
+
+def lock(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``containers.lock``: claim for the alive dispatcher of the caller's token."""
+    row = _seen(tx, call.uuid)
+    if tx.caller.dispatcher_uuid is None:
+        raise forbidden("this token has no alive dispatcher; make one with dispatchers.create")
+    new = queue.claim_one(tx, row, tx.caller.dispatcher_uuid, None)
+    return render(_CONTAINERS, new, _LOCK_ANSWER)
+
+
+def unlock(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``containers.unlock``: hand back. A claim is never undone, so this attempt ends TempFail, and the
+    next one is queued at once, for another dispatcher first."""
+    tx.lock_graph()
+    row = _seen(tx, call.uuid)
+    if row["state"] != ContainerState.LOCKED:
+        raise invalid(f"cannot unlock when {row['state']}")
+    if row["locked_by_uuid"] != tx.caller.token_uuid:
+        raise forbidden("locked by a different token")
+    acting_dispatcher(tx, row["dispatcher"], None)
+    row = find(tx, _CONTAINERS, call.uuid, lock=True)
+    if row["state"] != ContainerState.LOCKED:
+        raise invalid(f"cannot unlock when {row['state']}")
+    status = {"error": "its dispatcher unlocked it before it ran"}
+    handed_back = {"state": "TempFail", "given_back": True, "runtime_status": status}
+    new = _report(tx, row, handed_back, "dispatcher")
+    return render(_CONTAINERS, new, _LOCK_ANSWER)
+
+
+def update_priority(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``containers.update_priority``: for administrators, should it ever be wrong."""
+    if tx.caller.kind != "root":
+        raise forbidden("only an administrator may do this")
+    tx.lock_graph()
+    find(tx, _CONTAINERS, call.uuid)
+    tx.rewanted.append(call.uuid)
+    settle(tx)
+    return render(_CONTAINERS, find(tx, _CONTAINERS, call.uuid), call.select)
 
 
 # --- tokens and secrets ---------------------------------------------------------------------------

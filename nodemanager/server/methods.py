@@ -119,8 +119,14 @@ def _container_requests() -> Iterator[Method]:
     yield Method(
         resource, "attempts", "GET", "container_requests/{uuid}/attempts",
         "container_requests.attempts", (_UUID,),
-        doc="Its attempts, oldest first: state, error, facts, times.",
+        doc="Its attempts, oldest first: state, error, facts, reason to wait, times.",
     )  # fmt: skip
+    yield Method(
+        resource, "container_status", "GET", "container_requests/{uuid}/container_status",
+        "container_requests.container_status", (_UUID,),
+        doc="The state of its container, and in words why that waits.",
+    )  # fmt: skip
+    yield _delete(resource)
 
 
 def _containers() -> Iterator[Method]:
@@ -180,6 +186,15 @@ def _containers() -> Iterator[Method]:
         resource, "create_auth", "POST", "containers/{uuid}/auth", "containers.auth",
         (_UUID, _EPOCH), doc="The same as `auth`.",
     )  # fmt: skip
+    for name, doc in (
+        ("lock", "Claim for this token's dispatcher; for tools that know only this way."),
+        ("unlock", "Hand a claimed container back, which ends this attempt (TempFail)."),
+        ("update_priority", "Work its priority out anew from the requests that it serves."),
+    ):
+        yield Method(
+            resource, name, "POST", f"containers/{{uuid}}/{name}", f"containers.{name}", (_UUID,),
+            doc=doc,
+        )  # fmt: skip
     yield Method(
         resource, "secret_mounts", "GET", "containers/{uuid}/secret_mounts",
         "containers.secret_mounts", (_UUID,),

@@ -1,25 +1,26 @@
-"""Container requests: created, committed, re-prioritised, cancelled; and their attempts listed."""
+"""Container requests: created, edited, re-prioritised, cancelled, deleted; `commit` makes their containers."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
+from sqlalchemy import delete as delete_from
 
-from nodemanager.container_request import content_address, problems, with_defaults
+from nodemanager.container_request import problems, with_defaults
 from nodemanager.model import REQUEST_TRANSITIONS, RequestState, new_uuid
 from nodemanager.server import schema
-from nodemanager.server.access import find, lookup
-from nodemanager.server.attempts import first_attempt, reprioritise, write
+from nodemanager.server.access import find
+from nodemanager.server.attempts import write
+from nodemanager.server.commit import commit
 from nodemanager.server.errors import ServerError, forbidden, invalid
+from nodemanager.server.family import settle
 from nodemanager.server.records import SET_BY_SERVER, own
-from nodemanager.server.resources import RESOURCES, Row, format_micros, parse_micros, render
-from nodemanager.server.transaction import QUEUE_TOPIC, Call, Transaction
+from nodemanager.server.resources import RESOURCES, Row, parse_micros, render
+from nodemanager.server.transaction import Call, Transaction
 
 _REQUESTS = RESOURCES["container_requests"]
-_CONTAINERS = RESOURCES["containers"]
 _TIMES = ("run_after", "expires_at")
 
 _ALWAYS_EDITABLE = frozenset({"owner_uuid", "state", "name", "description", "properties"})
@@ -37,13 +38,8 @@ _KEPT_BY_SERVER = frozenset(
 )  # fmt: skip
 """Attributes of the record that no client sets."""
 
+_MAY_ASK = ("root", "user", "container")
 _a = schema.attempts.c
-_ATTEMPTS = (
-    select(schema.containers, _a.attempt.label("number"))
-    .join_from(schema.attempts, schema.containers, _a.container_uuid == schema.containers.c.uuid)
-    .where(_a.request_uuid == bindparam("request"))
-    .order_by(_a.attempt)
-)
 _EXPIRED = (
     select(_REQUESTS.table)
     .where(
@@ -57,8 +53,9 @@ _EXPIRED = (
 
 def create(tx: Transaction, call: Call) -> dict[str, Any]:
     """``container_requests.create``: with state Committed the container is made as well."""
-    if tx.caller.kind not in ("root", "user"):
+    if tx.caller.kind not in _MAY_ASK:
         raise forbidden("this token may not create container requests")
+    tx.lock_graph()
     given = _given(call.attributes)
     state = RequestState(given.get("state") or RequestState.UNCOMMITTED)
     if state is RequestState.FINAL:
@@ -72,18 +69,17 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
         modified_at=tx.now,
         modified_by_user_uuid=tx.caller.user_uuid,
         state=RequestState.UNCOMMITTED.value,
+        requesting_container_uuid=tx.caller.container_uuid,
     )
     tx.conn.execute(insert(_REQUESTS.table), row)
     if state is RequestState.COMMITTED:
-        row = _commit(tx, row, {})
+        row = commit(tx, row, {})
     return render(_REQUESTS, row, call.select)
 
 
 def update(tx: Transaction, call: Call) -> dict[str, Any]:
     """``container_requests.update``: edit, commit, re-prioritise; priority 0 cancels."""
-    row = find(tx, _REQUESTS, call.uuid)
-    if tx.caller.kind not in ("root", "user"):
-        raise forbidden("this token may not change container requests")
+    row = _own(tx, call.uuid)
     given = _given(call.attributes)
     if "owner_uuid" in given:
         given["owner_uuid"] = own(tx.caller, given["owner_uuid"])
@@ -103,12 +99,11 @@ def update(tx: Transaction, call: Call) -> dict[str, Any]:
     if not changed:
         return render(_REQUESTS, row, call.select)
     if target is not state:
-        return render(_REQUESTS, _commit(tx, row, changed), call.select)
+        return render(_REQUESTS, commit(tx, row, changed), call.select)
     write(tx, "container_requests", row["uuid"], changed)
     if state is RequestState.COMMITTED and "priority" in changed:
-        container = lookup(tx, _CONTAINERS, row["container_uuid"])
-        if container is not None:
-            reprioritise(tx, container)
+        tx.rewanted.append(row["container_uuid"])
+        settle(tx)
     return render(_REQUESTS, find(tx, _REQUESTS, call.uuid), call.select)
 
 
@@ -117,35 +112,27 @@ def cancel_expired(tx: Transaction, at_most: int) -> int:
     rows = tx.conn.execute(_EXPIRED, {"now": tx.now, "most": at_most}).mappings().all()
     for row in rows:
         write(tx, "container_requests", row["uuid"], {"priority": 0})
-        container = lookup(tx, _CONTAINERS, row["container_uuid"])
-        if container is not None:
-            reprioritise(tx, container)
+        tx.rewanted.append(row["container_uuid"])
     return len(rows)
 
 
-def attempts(tx: Transaction, call: Call) -> dict[str, Any]:
-    """``container_requests.attempts``: oldest first."""
-    find(tx, _REQUESTS, call.uuid)
-    rows = tx.conn.execute(_ATTEMPTS, {"request": call.uuid}).mappings().all()
-    return {"items": [_attempt(row) for row in rows]}
+def delete(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``container_requests.delete``: forget the request; nobody else loses the container it shared."""
+    row = _own(tx, call.uuid)
+    tx.conn.execute(delete_from(schema.attempts).where(_a.request_uuid == row["uuid"]))
+    tx.conn.execute(delete_from(_REQUESTS.table).where(_REQUESTS.table.c.uuid == row["uuid"]))
+    if row["state"] == RequestState.COMMITTED:
+        tx.rewanted.append(row["container_uuid"])
+    return render(_REQUESTS, row)
 
 
-def _attempt(row: Row) -> dict[str, Any]:
-    status = row["runtime_status"] or {}
-    times = {
-        name: None if row[name] is None else format_micros(row[name])
-        for name in ("created_at", "run_after", "locked_at", "started_at", "finished_at")
-    }
-    return {
-        "attempt": row["number"],
-        "container_uuid": row["uuid"],
-        "state": row["state"],
-        "error": status.get("error", ""),
-        "facts": status.get("facts") or {},
-        "exit_code": row["exit_code"],
-        "dispatcher": row["dispatcher"],
-        **times,
-    }
+def _own(tx: Transaction, uuid: str) -> Row:
+    """The request, for somebody who may change it."""
+    tx.lock_graph()
+    row = find(tx, _REQUESTS, uuid, lock=True)
+    if tx.caller.kind not in _MAY_ASK:
+        raise forbidden("this token may not change container requests")
+    return row
 
 
 def _given(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,37 +159,3 @@ def _check_step(state: RequestState, target: RequestState) -> None:
         raise invalid("state: Final is set by the API; set priority to 0 to cancel")
     if target not in REQUEST_TRANSITIONS[state]:
         raise invalid(f"state: cannot change from {state} to {target}")
-
-
-def _commit(tx: Transaction, row: Row, changed: Mapping[str, Any]) -> dict[str, Any]:
-    """Uncommitted -> Committed: the whole must be complete, and its container is made at once."""
-    new = {**row, **changed}
-    work = {k: v for k, v in new.items() if k in _CHECKED_WHOLE}
-    found = problems(work, committing=True)
-    if found:
-        raise ServerError(422, [str(problem) for problem in found])
-    if new["expires_at"] is not None and new["expires_at"] <= tx.now:
-        raise invalid("expires_at: is past")
-    salt = "" if new["use_existing"] else secrets.token_hex(16)
-    new["content_address"] = content_address(work, salt)
-    container = first_attempt(tx, new)
-    columns = {
-        **changed,
-        "state": RequestState.COMMITTED.value,
-        "content_address": new["content_address"],
-        "container_uuid": container["uuid"],
-        "container_count": 1,
-    }
-    write(tx, "container_requests", new["uuid"], columns)
-    tx.topics.add(QUEUE_TOPIC)
-    return {**new, **columns, "modified_at": tx.now}
-
-
-_CHECKED_WHOLE = frozenset(
-    {
-        "command", "cwd", "environment", "output_path", "output_glob", "container_image", "mounts",
-        "secret_mounts", "runtime_constraints", "scheduling_parameters", "priority",
-        "container_count_max", "use_existing",
-    }
-)  # fmt: skip
-"""What `problems` looks at when a request is committed; the rest was checked when it was stored."""

@@ -6,8 +6,9 @@ rules are those of the design page, section 5, "Retry".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nodemanager.model import ContainerState
 from nodemanager.server.policy import Policy
@@ -38,6 +39,7 @@ class Wanting:
 
     uuid: str
     priority: int
+    """0 also when the container that asked for it is over, or unwanted itself."""
     container_count: int
     container_count_max: int
     expired: bool = False
@@ -100,6 +102,29 @@ def backoff_seconds(temp_fails: int, policy: Policy, jitter: float) -> float:
     grown = policy.retry_backoff_min * 2.0 ** min(temp_fails - 1, 40)
     limit = max(policy.retry_backoff_min, policy.retry_backoff_max / 1.25)
     return min(grown, limit) * (1 + jitter / 4)
+
+
+def merged_scheduling(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Scheduling parameters under which the next attempt serves all of several requests.
+
+    The rules of stock Arvados (container.rb, 880-900): any partition that one of them allows, none in
+    particular if one does not mind; preemptible only if all agree; the longest run time, without a limit
+    if one has none.
+    """
+    if len(asked) == 1:
+        return dict(asked[0])
+    merged: dict[str, Any] = {key: value for each in asked for key, value in each.items()}
+    if "partitions" in merged:
+        lists = [each.get("partitions") or [] for each in asked]
+        merged["partitions"] = sorted(set().union(*lists)) if all(lists) else []
+    if "preemptible" in merged:
+        merged["preemptible"] = all(each.get("preemptible") for each in asked)
+    if "supervisor" in merged:
+        merged["supervisor"] = any(each.get("supervisor") for each in asked)
+    if "max_run_time" in merged:
+        times = [each.get("max_run_time") or 0 for each in asked]
+        merged["max_run_time"] = max(times) if all(times) else 0
+    return merged
 
 
 def _is_entitled(ended: Ended, request: Wanting, policy: Policy) -> bool:

@@ -137,6 +137,11 @@ CONTAINER_REQUEST_FIELDS = (
     _integer("container_count_max", "How many attempts may be used up by PermFail.", 1),
     _integer("container_count", "Attempts used up; TempFail uses none.", 0),
     _boolean("use_existing", "A container that did the same work may serve.", default=True),
+    _boolean(
+        "use_existing_before_run_after",
+        "One that was made, or is due, before run_after may serve as well.",
+        default=False,
+    ),
     _time("run_after", "No attempt starts before."),
     _time("expires_at", "No new attempt after."),
     _string("output_name", "Name for the output."),
@@ -296,6 +301,7 @@ Index("ix_containers_held", _c.dispatcher, _c.state)
 Index("ix_containers_claim", _c.dispatcher, _c.claim_id)
 Index("ix_containers_content", _c.content_address)
 Index("ix_container_requests_container", container_requests.c.container_uuid)
+Index("ix_container_requests_requesting", container_requests.c.requesting_container_uuid)
 Index("ix_container_requests_expires", container_requests.c.expires_at)
 Index("ix_dispatchers_token", dispatchers.c.token_uuid, dispatchers.c.state)
 Index("ix_dispatchers_state", dispatchers.c.state, dispatchers.c.lease_ends_at)

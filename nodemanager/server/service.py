@@ -22,6 +22,8 @@ from nodemanager.server import (
     changes,
     containers,
     dispatchers,
+    family,
+    progress,
     queue,
     records,
     requests,
@@ -60,7 +62,9 @@ HANDLERS: Mapping[str, Handler] = {
     "container_requests.get": records.get,
     "container_requests.create": requests.create,
     "container_requests.update": requests.update,
-    "container_requests.attempts": requests.attempts,
+    "container_requests.delete": requests.delete,
+    "container_requests.attempts": progress.attempts,
+    "container_requests.container_status": progress.container_status,
     "containers.get": records.get,
     "containers.update": containers.update,
     "containers.batch_update": containers.batch_update,
@@ -69,6 +73,9 @@ HANDLERS: Mapping[str, Handler] = {
     "containers.auth": containers.auth,
     "containers.auth_many": containers.auth_many,
     "containers.current": containers.current,
+    "containers.lock": containers.lock,
+    "containers.unlock": containers.unlock,
+    "containers.update_priority": containers.update_priority,
     "containers.secret_mounts": containers.secret_mounts,
     "containers.annotate": annotate,
     "dispatchers.get": records.get,
@@ -219,7 +226,7 @@ class Service:
         )
         tx = self._transaction(conn, identity, writes=method.writes)
         answer = HANDLERS[method.handler](tx, call)
-        changes.flush(tx)
+        _finish(tx)
         topics |= tx.topics
         return answer
 
@@ -287,7 +294,7 @@ class Service:
             tx = self._transaction(conn, Identity(Caller("root"), self.database.now(conn)))
             tx.lock_graph()
             yield tx
-            changes.flush(tx)
+            _finish(tx)
             if tx.topics:
                 self.database.announce(conn, tx.topics)
         self._tell(tx.topics)
@@ -319,6 +326,12 @@ class Service:
             writes=writes,
             jitter=self._jitter,
         )
+
+
+def _finish(tx: Transaction) -> None:
+    """What a transaction does last: carry its changes down the family, number them for dispatchers."""
+    family.settle(tx)
+    changes.flush(tx)
 
 
 METHODS_BY_ID: Mapping[str, Method] = {method.id: method for method in METHODS}

@@ -67,6 +67,10 @@ class Transaction:
     """Announced after the commit."""
     changed: defaultdict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     """Dispatchers, and their containers that somebody else changed, in order; see `changes.flush`."""
+    ended: list[str] = field(default_factory=list)
+    """Containers that have become final: what they asked for themselves is to be cancelled."""
+    rewanted: list[str] = field(default_factory=list)
+    """Containers whose priority is to be worked out anew; both are the work of `family.settle`."""
     _order: _LockOrder = _LockOrder.NOTHING_YET
 
     def after(self, seconds: float) -> int:

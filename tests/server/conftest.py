@@ -83,6 +83,8 @@ class Cluster:
             "mounts": {"/out": {"kind": "tmp"}},
             "output_path": "/out",
             "runtime_constraints": {"vcpus": 1, "ram": GIB},
+            # Many tests want several of the same.
+            "use_existing": False,
             **attributes,
         }
 

@@ -6,6 +6,7 @@ servers that start wait. Alembic does the work; it is loaded only when there is 
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from sqlalchemy import Connection, column, func, inspect, select, table
@@ -24,6 +25,8 @@ CREATE OR REPLACE FUNCTION api_now() RETURNS bigint LANGUAGE sql VOLATILE AS
 $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$
 """
 """The clock of a PostgreSQL database, in microseconds since 1970; SQLite connections bring their own."""
+
+log = logging.getLogger(__name__)
 
 _VERSION_TABLE = "alembic_version"
 _UNNUMBERED_TABLE = "schema_version"
@@ -47,6 +50,8 @@ def migrate(conn: Connection) -> None:
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    log.info("the tables are made or brought to version %s (they have %s)", HEAD, found)
     config = Config(attributes={"connection": conn})
     config.set_main_option("script_location", str(Path(__file__).parent))
     try:

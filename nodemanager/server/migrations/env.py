@@ -12,7 +12,11 @@ _config = context.config
 
 
 def _run(connection: object) -> None:
-    context.configure(connection=connection, target_metadata=schema.metadata)  # type: ignore[arg-type]
+    context.configure(
+        connection=connection,  # type: ignore[arg-type]
+        target_metadata=schema.metadata,
+        transactional_ddl=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -24,5 +24,17 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO change_counters (dispatcher_uuid, seq) SELECT uuid, change_seq FROM dispatchers"
     )
+    op.add_column(
+        "container_requests",
+        sa.Column(
+            "use_existing_before_run_after",
+            sa.Boolean(),
+            nullable=False,
+            server_default=sa.false(),
+        ),
+    )
+    op.create_index(
+        "ix_container_requests_requesting", "container_requests", ["requesting_container_uuid"]
+    )
     op.drop_column("dispatchers", "change_seq")
     op.drop_table("schema_version")

@@ -1,0 +1,134 @@
+"""What happens when a container request is committed: it is checked as a whole, and gets its container.
+
+A new one, or one that exists and does the same work (`reuse`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from nodemanager.container_request import content_address, problems, stored_output
+from nodemanager.model import ContainerState, RequestState
+from nodemanager.server import schema
+from nodemanager.server.access import lookup, sees
+from nodemanager.server.attempts import first_attempt, record, write
+from nodemanager.server.errors import ServerError, invalid
+from nodemanager.server.family import ancestors_of, parent_of, settle
+from nodemanager.server.resources import RESOURCES, Row
+from nodemanager.server.reuse import Candidate, Wish, choose
+from nodemanager.server.transaction import QUEUE_TOPIC, Caller, Transaction
+
+_CONTAINERS = RESOURCES["containers"]
+_c = schema.containers.c
+
+_SAME_WORK = select(schema.containers).where(
+    _c.content_address == bindparam("address"),
+    _c.state.in_(("Complete", "Running", "Locked", "Queued")),
+)
+
+
+def commit(tx: Transaction, row: Row, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Uncommitted -> Committed, or Final when the work is done already; returns the request's row.
+
+    `changed` are attributes that the same call has changed. `ServerError` 422 names all that is wrong.
+    """
+    new = {**row, **changed}
+    work = {k: v for k, v in new.items() if k in _CHECKED_WHOLE}
+    found = problems(work, committing=True)
+    if found:
+        raise ServerError(422, [str(problem) for problem in found])
+    if new["expires_at"] is not None and new["expires_at"] <= tx.now:
+        raise invalid("expires_at: is past")
+    hidden = list(_hidden_inputs(tx, new))
+    if hidden:
+        raise ServerError(422, hidden)
+    parent = parent_of(tx, new)
+    salt = "" if new["use_existing"] else secrets.token_hex(16)
+    new["content_address"] = content_address(
+        {**work, "runtime_token": new["runtime_token"]}, salt, new["owner_uuid"]
+    )
+    state = RequestState.COMMITTED
+    container = _existing(tx, new) if new["use_existing"] else None
+    if container is None:
+        container = first_attempt(tx, new, parent)
+        tx.topics.add(QUEUE_TOPIC)
+    else:
+        record(tx, new["uuid"], container["uuid"])
+        if container["state"] == ContainerState.COMPLETE:
+            state = RequestState.FINAL
+    columns = {
+        **changed,
+        "state": state.value,
+        "content_address": new["content_address"],
+        "container_uuid": container["uuid"],
+        "container_count": 1,
+    }
+    write(tx, "container_requests", new["uuid"], columns)
+    # One that was joined may become more urgent; one whose parent is unwanted is not wanted either.
+    tx.rewanted.append(container["uuid"])
+    settle(tx)
+    now = lookup(tx, RESOURCES["container_requests"], new["uuid"])
+    assert now is not None  # noqa: S101  (it was written above)
+    return dict(now)
+
+
+def _hidden_inputs(tx: Transaction, request: Row) -> Iterator[str]:
+    """Inputs from containers that the request's owner may not see, or that never were."""
+    if tx.caller.kind == "root":
+        return
+    owner = Caller("user", user_uuid=request["owner_uuid"])
+    for target, mount in request["mounts"].items():
+        named = stored_output(str(mount.get("path") or "")) if mount["kind"] == "file" else None
+        if named is None:
+            continue
+        row = lookup(tx, _CONTAINERS, named[0])
+        if row is None or not sees(tx, owner, _CONTAINERS, named[0]):
+            yield f"mounts.{target}.path: '{named[0]}' not found"
+
+
+def _existing(tx: Transaction, request: Row) -> Row | None:
+    """The container of the same content address that serves this request, if there is one."""
+    rows = {
+        row["uuid"]: row
+        for row in tx.conn.execute(_SAME_WORK, {"address": request["content_address"]}).mappings()
+    }
+    if not rows:
+        return None
+    wish = Wish(
+        preemptible=bool(request["scheduling_parameters"].get("preemptible")),
+        run_after=request["run_after"],
+        joins_earlier=request["use_existing_before_run_after"],
+        ancestors=ancestors_of(tx, request["requesting_container_uuid"]),
+    )
+    chosen = choose(wish, [_candidate(row) for row in rows.values()], tx.now)
+    return None if chosen is None else lookup(tx, _CONTAINERS, chosen, lock=True)
+
+
+def _candidate(row: Row) -> Candidate:
+    return Candidate(
+        uuid=row["uuid"],
+        state=ContainerState(row["state"]),
+        priority=row["priority"],
+        created_at=row["created_at"],
+        run_after=row["run_after"],
+        temp_fails=row["temp_fails"],
+        progress=row["progress"] or 0.0,
+        started_at=row["started_at"] or 0,
+        finished_at=row["finished_at"] or 0,
+        has_error=bool(row["runtime_status"].get("error")),
+        preemptible=bool(row["scheduling_parameters"].get("preemptible")),
+    )
+
+
+_CHECKED_WHOLE = frozenset(
+    {
+        "command", "cwd", "environment", "output_path", "output_glob", "container_image", "mounts",
+        "secret_mounts", "runtime_constraints", "scheduling_parameters", "priority",
+        "container_count_max", "use_existing",
+    }
+)  # fmt: skip
+"""What `problems` looks at when a request is committed; the rest was checked when it was stored."""
