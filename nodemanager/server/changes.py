@@ -15,7 +15,7 @@ from nodemanager.server.access import acting_dispatcher
 from nodemanager.server.errors import invalid
 from nodemanager.server.hot import HotStatement
 from nodemanager.server.resources import RESOURCES, render
-from nodemanager.server.schema import change_counters, containers
+from nodemanager.server.schema import WAS_CHANGED, change_counters, containers
 from nodemanager.server.transaction import Call, Transaction, dispatcher_topic
 
 MAX_CHANGES = 1000
@@ -36,7 +36,11 @@ _NUMBER = HotStatement(
 )
 _CHANGED = (
     select(containers)
-    .where(_c.dispatcher == bindparam("dispatcher"), _c.change_seq > bindparam("cursor"))
+    .where(
+        WAS_CHANGED,
+        _c.dispatcher == bindparam("dispatcher"),
+        _c.change_seq > bindparam("cursor"),
+    )
     .order_by(_c.change_seq)
     .limit(bindparam("most"))
 )

@@ -12,7 +12,7 @@ from nodemanager.server.attempts import write
 from nodemanager.server.errors import forbidden, invalid
 from nodemanager.server.hot import HotStatement
 from nodemanager.server.resources import RESOURCES, Projection, Row
-from nodemanager.server.schema import containers, shape_fits
+from nodemanager.server.schema import IS_QUEUED, containers, shape_fits
 from nodemanager.server.shapes import is_fit
 from nodemanager.server.transaction import Call, Transaction
 
@@ -30,7 +30,7 @@ _HELD_STATES = ("Locked", "Running")
 _MOST_URGENT = (
     select(_c.uuid)
     .where(
-        _c.state == "Queued",
+        IS_QUEUED,
         _c.priority > 0,
         _c.hold.is_(False),
         or_(_c.run_after.is_(None), _c.run_after <= bindparam("now")),
@@ -77,7 +77,7 @@ _CLAIM_ONE = (
 _OF_CLAIM = (_c.dispatcher == bindparam("dispatcher"), _c.claim_id == bindparam("claim"))
 _CLAIMED_BEFORE = HotStatement(select(_c.uuid).where(*_OF_CLAIM).limit(1))
 _CLAIMED_THEN = HotStatement(select(*_SHOWN.columns).where(*_OF_CLAIM))
-_WAITING = (_c.state == "Queued", _c.priority > 0)
+_WAITING = (IS_QUEUED, _c.priority > 0)
 _NEXT_RUN_AFTER = (
     select(_c.run_after)
     .where(*_WAITING, _c.run_after > bindparam("now"))

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -23,6 +24,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -276,15 +279,27 @@ users = _table("users", USER_FIELDS)
 api_client_authorizations = _table("api_client_authorizations", AUTHORIZATION_FIELDS)
 
 for _each in (container_requests, containers, dispatchers, links, logs):
-    # Lists are ordered by time of change unless asked otherwise, and restricted to an owner for users.
+    # Lists are ordered by time of change unless asked otherwise.
     Index(f"ix_{_each.name}_modified", _each.c.modified_at, _each.c.uuid)
+for _each in (container_requests, dispatchers, links, logs):
+    # Users see their own.
     Index(f"ix_{_each.name}_owner", _each.c.owner_uuid, _each.c.modified_at, _each.c.uuid)
 
 _c = containers.c
+IS_QUEUED = _c.state == literal_column("'Queued'")
+WAS_CHANGED = _c.change_seq > literal_column("0")
+"""Conditions that partial indexes have and queries must repeat to the letter, or the index does not serve."""
+
+
+def _partial(name: str, condition: ColumnElement[bool], *columns: Any) -> None:
+    """An index that holds only what `condition` is true of: every other change is spared its upkeep."""
+    Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
 # Holds every column the claim query looks at, so that passing over misfits reads no table rows.
-Index(
+_partial(
     "ix_containers_waiting",
-    _c.state,
+    IS_QUEUED,
     _c.priority.desc(),
     _c.created_at,
     _c.uuid,
@@ -293,12 +308,15 @@ Index(
     _c.hold,
     _c.avoid_dispatcher,
     _c.avoid_until,
+    _c.state,
 )
-Index("ix_containers_run_after", _c.state, _c.run_after, _c.priority)
-Index("ix_containers_avoid_until", _c.state, _c.avoid_until, _c.priority)
-Index("ix_containers_changes", _c.dispatcher, _c.change_seq)
+for _name in ("run_after", "avoid_until"):
+    _partial(
+        f"ix_containers_{_name}", and_(IS_QUEUED, _c[_name].is_not(None)), _c[_name], _c.priority
+    )
+_partial("ix_containers_changes", WAS_CHANGED, _c.dispatcher, _c.change_seq)
+_partial("ix_containers_claim", _c.claim_id.is_not(None), _c.dispatcher, _c.claim_id)
 Index("ix_containers_held", _c.dispatcher, _c.state)
-Index("ix_containers_claim", _c.dispatcher, _c.claim_id)
 Index("ix_containers_content", _c.content_address)
 Index("ix_container_requests_container", container_requests.c.container_uuid)
 Index("ix_container_requests_requesting", container_requests.c.requesting_container_uuid)

@@ -27,6 +27,10 @@ from nodemanager.server.backend import Heard, Topics
 
 _BUSY_TIMEOUT_MS = 20_000
 _CACHED_STATEMENTS = 1000
+# The indexes of some 100,000 containers; a claim touches a page in each of them.
+_CACHE_KIB = 64 * 1024
+# 40 MiB of WAL between two checkpoints, each of which writes pages of the file itself, here and there.
+_CHECKPOINT_PAGES = 10_000
 _WRITES = "nodemanager_writes"
 _LONGEST_NEWS = 60_000
 
@@ -130,6 +134,8 @@ class Sqlite:
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         cursor.close()
 

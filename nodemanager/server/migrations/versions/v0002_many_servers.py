@@ -38,3 +38,31 @@ def upgrade() -> None:
     )
     op.drop_column("dispatchers", "change_seq")
     op.drop_table("schema_version")
+    _partial_indexes()
+
+
+def _partial_indexes() -> None:
+    """What a claim need not keep up is not kept."""
+    op.drop_index("ix_containers_owner", "containers")
+    for name in ("waiting", "run_after", "avoid_until", "changes", "claim"):
+        op.drop_index(f"ix_containers_{name}", "containers")
+    _index(
+        "waiting",
+        "state = 'Queued'",
+        sa.text("priority DESC"), "created_at", "uuid", "shape_id", "run_after", "hold",
+        "avoid_dispatcher", "avoid_until", "state",
+    )  # fmt: skip
+    for name in ("run_after", "avoid_until"):
+        _index(name, f"state = 'Queued' AND {name} IS NOT NULL", name, "priority")
+    _index("changes", "change_seq > 0", "dispatcher", "change_seq")
+    _index("claim", "claim_id IS NOT NULL", "dispatcher", "claim_id")
+
+
+def _index(name: str, condition: str, *columns: str | sa.TextClause) -> None:
+    op.create_index(
+        f"ix_containers_{name}",
+        "containers",
+        list(columns),
+        sqlite_where=sa.text(condition),
+        postgresql_where=sa.text(condition),
+    )
