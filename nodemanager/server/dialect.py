@@ -5,40 +5,48 @@ One class per database; `dialect_of` picks it. Everything else of a list is plai
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Numeric,
+    Text,
     and_,
     case,
+    cast,
+    collate,
     exists,
     false,
     func,
+    literal,
     or_,
     select,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 JsonScalar = str | int | float | bool | None
 
 
-class Member(NamedTuple):
-    """The value of one key of a JSON object, as expressions that are NULL when the key is absent."""
-
-    value: ColumnElement[Any]
-    """A text, number or NULL as SQL has them."""
-    is_text: ColumnElement[bool]
-    is_number: ColumnElement[bool]
+Comparison = Callable[[Any, Any], ColumnElement[bool]]
 
 
 class Dialect(Protocol):
     """The questions."""
 
-    def member(self, column: Column[Any], key: str) -> Member:
-        """The value under `key` of a JSON object."""
+    def member_text(self, column: Column[Any], key: str) -> ColumnElement[Any]:
+        """The text under `key` of a JSON object; NULL when there is none, or something else."""
+        ...
+
+    def member_compares(
+        self, column: Column[Any], key: str, compare: Comparison, operand: str | float
+    ) -> ColumnElement[bool]:
+        """Whether the value under `key` is of the operand's kind, text or number, and compares so."""
         ...
 
     def has_key(self, column: Column[Any], key: str) -> ColumnElement[bool]:
@@ -70,11 +78,20 @@ def dialect_of(conn: Connection) -> Dialect:
 class _Sqlite:
     """SQLite 3.38 and later, through its table-valued function json_each."""
 
-    def member(self, column: Column[Any], key: str) -> Member:
+    def member_text(self, column: Column[Any], key: str) -> ColumnElement[Any]:
+        return self._member(column, key, _TEXT)
+
+    def member_compares(
+        self, column: Column[Any], key: str, compare: Comparison, operand: str | float
+    ) -> ColumnElement[bool]:
+        kinds = _TEXT if isinstance(operand, str) else _NUMBERS
+        return compare(self._member(column, key, kinds), operand)
+
+    def _member(self, column: Column[Any], key: str, kinds: Sequence[str]) -> ColumnElement[Any]:
         each = _each(column)
-        found = select(each.c.value).where(each.c.key == key).scalar_subquery()
-        kind = select(each.c.type).where(each.c.key == key).scalar_subquery()
-        return Member(found, kind == "text", kind.in_(_NUMBERS))
+        return (
+            select(each.c.value).where(each.c.key == key, each.c.type.in_(kinds)).scalar_subquery()
+        )
 
     def has_key(self, column: Column[Any], key: str) -> ColumnElement[bool]:
         each = _each(column)
@@ -102,8 +119,57 @@ class _Sqlite:
         return text.bool_op("GLOB")(_glob(pattern))
 
 
-_DIALECTS: dict[str, Dialect] = {"sqlite": _Sqlite()}
+class _Postgresql:
+    """PostgreSQL, whose JSON columns are of type jsonb."""
+
+    def member_text(self, column: Column[Any], key: str) -> ColumnElement[Any]:
+        return case((self._kind(column, key) == "string", _as_text(column, key)))
+
+    def member_compares(
+        self, column: Column[Any], key: str, compare: Comparison, operand: str | float
+    ) -> ColumnElement[bool]:
+        if isinstance(operand, str):
+            return compare(self.member_text(column, key), operand)
+        # Only what is a number is cast to one, which CASE sees to.
+        number = case((self._kind(column, key) == "number", cast(_as_text(column, key), Numeric)))
+        return compare(number, literal(Decimal(str(operand)), Numeric))
+
+    def has_key(self, column: Column[Any], key: str) -> ColumnElement[bool]:
+        return column.bool_op("?")(cast(key, Text))
+
+    def has_element(self, column: Column[Any], text: str) -> ColumnElement[bool]:
+        return column.bool_op("?")(cast(text, Text))
+
+    def member_is(self, column: Column[Any], key: str, value: JsonScalar) -> ColumnElement[bool]:
+        same = _member_of(column, key).bool_op("=")(_jsonb(value))
+        return func.coalesce(same, false())
+
+    def member_holds(self, column: Column[Any], key: str, value: JsonScalar) -> ColumnElement[bool]:
+        holds = _member_of(column, key).bool_op("@>")(_jsonb([value]))
+        return func.coalesce(and_(self._kind(column, key) == "array", holds), false())
+
+    def like(self, text: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+        return text.like(pattern, escape="\\")
+
+    def _kind(self, column: Column[Any], key: str) -> ColumnElement[Any]:
+        return func.jsonb_typeof(_member_of(column, key))
+
+
+_DIALECTS: dict[str, Dialect] = {"sqlite": _Sqlite(), "postgresql": _Postgresql()}
+_TEXT = ("text",)
 _NUMBERS = ("integer", "real")
+
+
+def _member_of(column: Column[Any], key: str) -> ColumnElement[Any]:
+    return column.op("->", return_type=JSONB())(cast(key, Text))
+
+
+def _as_text(column: Column[Any], key: str) -> ColumnElement[Any]:
+    return collate(column.op("->>", return_type=Text())(cast(key, Text)), "C")
+
+
+def _jsonb(value: JsonScalar | list[JsonScalar]) -> ColumnElement[Any]:
+    return cast(literal(json.dumps(value), Text), JSONB)
 
 
 def _each(of: ColumnElement[Any]) -> Any:

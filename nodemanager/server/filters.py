@@ -246,8 +246,7 @@ class Filters:
             within = any_of([dialect.member_is(column, key, each) for each in operand])
             return within if op == "in" else not_(within)
         if op in ("like", "ilike"):
-            member = dialect.member(column, key)
-            return and_(member.is_text, self._pattern(member.value, op, operand))
+            return self._pattern(dialect.member_text(column, key), op, operand)
         check_scalar(op, operand)
         if op in _EQUALS:
             return dialect.member_is(column, key, operand)
@@ -260,9 +259,7 @@ class Filters:
         if op in _ORDERINGS:
             if operand is None or isinstance(operand, bool):
                 raise bad_type(op, operand)
-            member = dialect.member(column, key)
-            kind = member.is_text if isinstance(operand, str) else member.is_number
-            return and_(kind, _ORDERINGS[op](member.value, operand))
+            return dialect.member_compares(column, key, _ORDERINGS[op], operand)
         raise invalid(f"Invalid operator for subproperty search '{shown(op)}'")
 
 

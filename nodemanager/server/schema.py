@@ -48,9 +48,12 @@ class FieldType(StrEnum):
 
 
 _JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+# By their bytes, as SQLite does: lists come in the same order everywhere, and no index depends on a locale.
+_STRING = String().with_variant(String(collation="C"), "postgresql")
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 _COLUMN_TYPES: dict[FieldType, TypeEngine[Any]] = {
-    FieldType.STRING: String(),
-    FieldType.TEXT: Text(),
+    FieldType.STRING: _STRING,
+    FieldType.TEXT: _TEXT,
     FieldType.INTEGER: BigInteger(),
     FieldType.FLOAT: Float(),
     FieldType.BOOLEAN: Boolean(),
@@ -334,9 +337,9 @@ Index("ix_users_username", users.c.username, unique=True)
 attempts = Table(
     "attempts",
     metadata,
-    Column("request_uuid", String(), ForeignKey(container_requests.c.uuid), primary_key=True),
+    Column("request_uuid", _STRING, ForeignKey(container_requests.c.uuid), primary_key=True),
     Column("attempt", Integer(), primary_key=True),
-    Column("container_uuid", String(), ForeignKey(containers.c.uuid), nullable=False, index=True),
+    Column("container_uuid", _STRING, ForeignKey(containers.c.uuid), nullable=False, index=True),
 )
 """Which containers served a request, in order; several requests may share one."""
 
@@ -344,14 +347,14 @@ shapes = Table(
     "shapes",
     metadata,
     Column("id", Integer(), primary_key=True),
-    Column("form", Text(), nullable=False, unique=True),
+    Column("form", _TEXT, nullable=False, unique=True),
 )
 """The distinct demands of containers, as canonical JSON: many containers, few shapes."""
 
 shape_fits = Table(
     "shape_fits",
     metadata,
-    Column("dispatcher_uuid", String(), ForeignKey(dispatchers.c.uuid), primary_key=True),
+    Column("dispatcher_uuid", _STRING, ForeignKey(dispatchers.c.uuid), primary_key=True),
     Column("shape_id", Integer(), ForeignKey(shapes.c.id), primary_key=True),
 )
 """Which shapes a dispatcher can run at all, so that a claim is one indexed query."""
@@ -359,7 +362,7 @@ shape_fits = Table(
 change_counters = Table(
     "change_counters",
     metadata,
-    Column("dispatcher_uuid", String(), ForeignKey(dispatchers.c.uuid), primary_key=True),
+    Column("dispatcher_uuid", _STRING, ForeignKey(dispatchers.c.uuid), primary_key=True),
     Column("seq", BigInteger(), nullable=False),
 )
 """Number of the last change of a dispatcher's containers. Not a column of `dispatchers`, whose rows are locked

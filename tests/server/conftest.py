@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nodemanager.clock import ManualClock
 from nodemanager.server.database import IN_MEMORY, Database
 from nodemanager.server.errors import ServerError
 from nodemanager.server.service import METHODS_BY_ID, Policy, Request, Service
+from tests.clusters.postgresql import DatabaseClock, PostgresCluster
 
 ROOT_TOKEN = "root-token-of-the-tests"
 GIB = 2**30
@@ -39,8 +41,14 @@ class Cluster:
 
     root_token = ROOT_TOKEN
 
-    def __init__(self, policy: Policy | None = None, url: str = IN_MEMORY, **more: Any) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        url: str = IN_MEMORY,
+        clock: ManualClock | None = None,
+        **more: Any,
+    ) -> None:
+        self.clock = ManualClock() if clock is None else clock
         self.database = Database(url, self.clock)
         self.service = Service(
             self.database, policy or Policy(root_token=ROOT_TOKEN), "zzzzz", **more
@@ -170,18 +178,27 @@ class Cluster:
         return reply["items"], reply["cursor"]
 
 
-@pytest.fixture
-def make_cluster() -> Iterator[Callable[..., Cluster]]:
-    """Makes clusters with a policy or database of one's own."""
-    made: list[Cluster] = []
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make_cluster(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[..., Cluster]]:
+    """Makes clusters with a policy of one's own: on SQLite, in memory or `in_file`, and on PostgreSQL."""
+    with ExitStack() as made:
 
-    def make(policy: Policy | None = None, url: str = IN_MEMORY, **more: Any) -> Cluster:
-        made.append(Cluster(policy, url, **more))
-        return made[-1]
+        def make(policy: Policy | None = None, *, in_file: bool = False, **more: Any) -> Cluster:
+            if request.param == "sqlite" and in_file:
+                more["url"] = f"sqlite:///{tmp_path}/api.sqlite"
+            if request.param == "postgresql":
+                server: PostgresCluster = request.getfixturevalue("postgresql")
+                url = made.enter_context(server.lent_database())
+                clock = DatabaseClock(url)
+                made.callback(clock.close)
+                more |= {"url": url, "clock": clock}
+            cluster = Cluster(policy, **more)
+            made.callback(cluster.close)
+            return cluster
 
-    yield make
-    for cluster in made:
-        cluster.close()
+        yield make
 
 
 @pytest.fixture
@@ -190,8 +207,11 @@ def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
     return make_cluster()
 
 
-@pytest.fixture
-def any_url(tmp_path: Path) -> Callable[[], str]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
     """Gives URLs of fresh databases."""
+    if request.param == "postgresql":
+        server: PostgresCluster = request.getfixturevalue("postgresql")
+        return server.fresh_database
     numbers = itertools.count()
     return lambda: f"sqlite:///{tmp_path}/{next(numbers)}.sqlite"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -168,10 +167,8 @@ def test_a_claim_needs_dispatcher_and_epoch(cluster: Cluster) -> None:
     cluster.refused(403, "containers.claim", me.by)
 
 
-def test_two_threads_never_claim_the_same(
-    make_cluster: Callable[..., Cluster], tmp_path: Path
-) -> None:
-    cluster = make_cluster(url=f"sqlite:///{tmp_path}/api.sqlite")
+def test_two_threads_never_claim_the_same(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(in_file=True)
     dispatchers = [cluster.dispatcher("one"), cluster.dispatcher("two")]
     for _ in range(40):
         cluster.request()
@@ -233,6 +230,7 @@ def test_a_made_up_cursor_is_refused(cluster: Cluster, cursor: str) -> None:
     assert text.startswith("cursor: ")
 
 
+@pytest.mark.parametrize("make_cluster", ["sqlite"], indirect=True)
 def test_a_claim_reads_the_queue_in_order_from_one_index(cluster: Cluster) -> None:
     """Sorting the queue, or reading its table, would make each claim as slow as the queue is long."""
     sql = str(queue._MOST_URGENT.compile(dialect=sqlite.dialect()))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
+from nodemanager.server.schema import heartbeat
 from nodemanager.server.service import Service
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ def test_nobody_is_lost_before_a_server_has_been_there_for_a_timeout(cluster: Cl
     young = Service(cluster.database, cluster.service.policy, "zzzzz")
     cluster.clock.advance(TIMEOUT / 2 + 1)
     with cluster.database.write() as conn:
-        conn.exec_driver_sql("UPDATE heartbeat SET stamped_at = ?", (cluster.database.now(conn),))
+        conn.execute(update(heartbeat).values(stamped_at=cluster.database.now(conn)))
     assert young.sweep().lost == []
     assert cluster.service.sweep().lost == [me.uuid]
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import select
 
 from nodemanager.model import parse_time
 from nodemanager.server.policy import Policy
+from nodemanager.server.schema import containers
 
 if TYPE_CHECKING:
     from tests.server.conftest import Cluster
@@ -180,8 +182,8 @@ def test_secrets_are_wiped_from_what_is_over(cluster: Cluster) -> None:
     request, uuid, token = cluster.running(me, secret_mounts=secret, runtime_token="v2/x/y")
     cluster.write(token, uuid, state="Complete", exit_code=0)
     with cluster.database.read() as conn:
-        rows = conn.exec_driver_sql("SELECT secret_mounts, runtime_token FROM containers").all()
-    assert [tuple(row) for row in rows] == [("{}", None)]
+        rows = conn.execute(select(containers.c.secret_mounts, containers.c.runtime_token)).all()
+    assert [tuple(row) for row in rows] == [({}, None)]
     assert cluster.get_request(request["uuid"])["state"] == "Final"
 
 

@@ -96,14 +96,15 @@ def test_names_are_for_people(cluster: Cluster, name: str) -> None:
             create(name)
 
 
+@pytest.mark.parametrize("make_cluster", ["sqlite"], indirect=True)
 def test_secrets_are_not_in_the_database(
     make_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
-    cluster = make_cluster(url=f"sqlite:///{tmp_path}/api.sqlite")
+    cluster = make_cluster(in_file=True)
     me = cluster.dispatcher()
     _request, _uuid, token = cluster.running(me)
     cluster.close()
-    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("api.sqlite*"))
     assert b"zzzzz-gj3su-" in stored
     for each in (cluster.user_token, me.token, token):
         assert each.split("/")[2].encode() not in stored

@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 revision = "0001"
 down_revision = None
 
-STRING, TEXT = sa.String(), sa.Text()
+STRING = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 INTEGER, NUMBER, FLAG = sa.BigInteger(), sa.Float(), sa.Boolean()
 JSON = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 IS_DISPATCH = sa.text("link_class = 'dispatch'")

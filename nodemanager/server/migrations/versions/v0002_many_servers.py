@@ -8,6 +8,8 @@ from nodemanager.server.migrations import API_NOW
 revision = "0002"
 down_revision = "0001"
 
+STRING = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """To this version."""
@@ -16,9 +18,7 @@ def upgrade() -> None:
         op.execute(API_NOW)
     op.create_table(
         "change_counters",
-        sa.Column(
-            "dispatcher_uuid", sa.String(), sa.ForeignKey("dispatchers.uuid"), primary_key=True
-        ),
+        sa.Column("dispatcher_uuid", STRING, sa.ForeignKey("dispatchers.uuid"), primary_key=True),
         sa.Column("seq", sa.BigInteger(), nullable=False),
     )
     op.execute(
