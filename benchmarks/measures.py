@@ -1,0 +1,378 @@
+"""The measurements: what is sent to the server, and which figures come of it.
+
+Each is a function of a `Bench`; `MEASUREMENTS` has them in their order, in which one leaves claimed
+containers to the next.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from typing import Any
+from urllib.parse import urlencode
+
+from backlog import LARGEST_NODE, MOST_URGENT, Backlog
+from load import Call, Load, Outcome, Running, ask, endless, run, send
+from nodemanager.api.client import CONTAINER_FIELDS
+from serving import Server
+
+BATCH = 100
+UPDATES = 50
+PAGE = 100
+MOST_CLAIMED = 0.3
+"""A measurement takes no more than this part of the queue, so that it stays as long as it is said to be."""
+
+WAKE_UPS = 50
+MISFIT_PRIORITY = MOST_URGENT + 50
+
+_LARGE_CLAIM = 1000
+_PATH = "/arvados/v1/"
+# Containers for the updates one by one, per second of measurement and connection.
+_STOCK = 300
+_HOLD_SECONDS = 0.05
+"""What a claim is given to reach the server and to be held there, before what it waits for comes."""
+
+_SMALL_RAM = 2**20
+"""What the wake-ups' requests ask for; everything else in the queue wants a thousand times as much."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of the table: per second, milliseconds, or CPU seconds of 1,000 calls."""
+
+    value: float
+    unit: str
+
+
+def say(line: str) -> None:
+    """Progress, beside the tables on standard output."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+class Bench:
+    """One server with its queue, who drives it, and what was found so far."""
+
+    def __init__(
+        self, server: Server, size: int, seconds: float, connections: int, title: str
+    ) -> None:
+        self.server = server
+        self.target = server.target
+        self.backlog = Backlog(server)
+        self.size = size
+        self.seconds = seconds
+        self.connections = connections
+        self.title = title
+        self.figures: dict[str, Figure] = {}
+        """By the text of the row."""
+        self.cpu: dict[str, Figure] = {}
+        """The server's CPU time, by the same text."""
+        self.locked: list[str] = []
+        """UUIDs of containers that were claimed and not written to since."""
+        self.token = server.new_token("--dispatcher", "bench")
+        self.me = self.register("bench", self.token, LARGEST_NODE)
+
+    def register(self, name: str, token: str, node: dict[str, int]) -> dict[str, Any]:
+        """Make a dispatcher; returns what says in a call who it is."""
+        attributes = {
+            "name": name,
+            "scheduler": "bench",
+            "capabilities": {"largest": [node], "partitions": []},
+        }
+        body = json.dumps({"dispatcher": attributes}).encode()
+        made = ask(self.target, Call("POST", f"{_PATH}dispatchers", token, body))
+        return {"dispatcher": made["uuid"], "epoch": made["epoch"]}
+
+    def prepare(self, misfits: int) -> None:
+        """Fill the queue, and put so many containers before it that fit no node."""
+        began = time.monotonic()
+        self.refill()
+        self.backlog.add_misfits(misfits, MISFIT_PRIORITY)
+        found, expected = self.backlog.queued(), self.size + misfits
+        if found != expected:
+            raise SystemExit(f"{self.title}: {found:,} containers are queued, not {expected:,}")
+        say(f"{self.title}: filled in {time.monotonic() - began:.0f} s")
+
+    def refill(self) -> None:
+        """Make the queue as long again as it is to be."""
+        self.backlog.fill(
+            self.size,
+            lambda depth: say(f"{self.title}: filling, {depth:,} are there"),
+        )
+
+    def post(self, method: str, token: str | None = None, **body: Any) -> Call:
+        """A call of the dispatcher's, or with `token`."""
+        content = json.dumps({**({} if token else self.me), **body}).encode()
+        return Call("POST", f"{_PATH}{method}", token or self.token, content)
+
+    def get(self, path: str, **parameters: Any) -> Call:
+        """A GET of the dispatcher's."""
+        query = urlencode(
+            {k: v if isinstance(v, str) else json.dumps(v) for k, v in parameters.items()}
+        )
+        return Call("GET", f"{_PATH}{path}?{query}", self.token)
+
+    def claim(self, limit: int) -> Call:
+        """A claim with a fresh id, as the daemon makes it."""
+        return self.post("containers/claim", claim_id=secrets.token_hex(16), limit=limit, wait=0)
+
+    def claims(self, limit: int, connections: int) -> list[Load]:
+        """Claims on so many connections that together leave most of the queue."""
+        most = max(1, int(self.size * MOST_CLAIMED / limit / connections))
+        return [
+            self.load((self.claim(limit) for _ in range(most)), keep=True)
+            for _ in range(connections)
+        ]
+
+    def load(self, calls: Iterator[Call], *, keep: bool = False) -> Load:
+        """One connection's calls, for the time that the command line gives."""
+        return Load(calls, self.seconds, keep)
+
+    def claimed(self, outcome: Outcome) -> int:
+        """Note what was claimed; returns how many."""
+        uuids = [item["uuid"] for answer in outcome.answers for item in answer["items"]]
+        if len(uuids) != len(set(uuids)):
+            raise SystemExit("a container was claimed twice")
+        self.locked += uuids
+        self.backlog.depth -= len(uuids)
+        return len(uuids)
+
+    def take_locked(self, number: int) -> list[str]:
+        """So many claimed containers, none of which is given out twice."""
+        while len(self.locked) < number:
+            missing = min(number - len(self.locked), _LARGE_CLAIM, self.size)
+            answer = ask(self.target, self.claim(missing))
+            self.claimed(Outcome(answers=[answer]))
+            self.refill()
+        taken, self.locked = self.locked[:number], self.locked[number:]
+        return taken
+
+    def tokens_of(self, uuids: Sequence[str]) -> dict[str, str]:
+        """The runners' tokens, by container."""
+        made: dict[str, str] = {}
+        for begin in range(0, len(uuids), _LARGE_CLAIM):
+            some = list(uuids[begin : begin + _LARGE_CLAIM])
+            answer = ask(self.target, self.post("containers/auth_many", uuids=some))
+            made |= {item["container_uuid"]: item["api_token"] for item in answer["items"]}
+        return made
+
+    def rate(self, row: str, outcome: Outcome, things: int | None = None) -> None:
+        """Note `things` (the calls, when not given) per second, and the CPU time of the calls."""
+        number = len(outcome.latencies) if things is None else things
+        self._note(row, Figure(number / (outcome.ended - outcome.began), "/s"))
+        self.note_cpu(row, outcome)
+
+    def latency(self, row: str, outcome: Outcome) -> None:
+        """Note how long calls take."""
+        for percent in (50, 99):
+            self._note(f"{row}, p{percent}", Figure(1000 * outcome.quantile(percent), "ms"))
+
+    def _note(self, row: str, figure: Figure) -> None:
+        self.figures[row] = figure
+        say(f"{self.title}: {row}: {figure.value:,.1f} {figure.unit}")
+
+    def note_cpu(self, row: str, outcome: Outcome) -> None:
+        """Note the server's CPU time."""
+        self.cpu[row] = Figure(outcome.cpu_per_thousand, "s")
+
+
+def each_way(bench: Bench, row: str, measure: Callable[[str, int], None]) -> None:
+    """Measure on all connections, then on a single one."""
+    measure(row, bench.connections)
+    measure(f"{row}, 1 connection", 1)
+
+
+def commits(bench: Bench) -> None:
+    """New requests, which make the queue longer for a moment."""
+
+    def measure(row: str, connections: int) -> None:
+        loads = [bench.load(bench.backlog.commits()) for _ in range(connections)]
+        outcome = run(bench.target, loads)
+        bench.backlog.depth += len(outcome.latencies)
+        bench.rate(row, outcome)
+
+    each_way(bench, "commits of requests", measure)
+
+
+def claims(bench: Bench) -> None:
+    """One by one and in batches."""
+
+    def measure(row: str, connections: int, limit: int) -> None:
+        bench.refill()
+        outcome = run(bench.target, bench.claims(limit, connections))
+        bench.rate(row, outcome, bench.claimed(outcome))
+
+    each_way(bench, "claims, one by one", lambda row, n: measure(row, n, 1))
+    each_way(bench, f"claims, {BATCH} in a call", lambda row, n: measure(row, n, BATCH))
+    bench.refill()
+
+
+def updates(bench: Bench) -> None:
+    """Many reports in a call, none of which ends a container."""
+
+    def measure(row: str, connections: int) -> None:
+        mine = [bench.take_locked(UPDATES) for _ in range(connections)]
+        loads = [bench.load(endless(partial(_activity, bench, uuids)), keep=True) for uuids in mine]
+        outcome = run(bench.target, loads)
+        done = [item["status"] for answer in outcome.answers for item in answer["items"]]
+        if set(done) != {200}:
+            raise SystemExit(f"an update was refused: {set(done)}")
+        bench.rate(row, outcome, len(done))
+        for uuids in mine:
+            bench.locked += uuids
+
+    each_way(bench, f"updates, {UPDATES} in a call", measure)
+
+
+def _activity(bench: Bench, uuids: Sequence[str]) -> Call:
+    text = f"at {time.monotonic()}"
+    return bench.post(
+        "containers/batch_update",
+        updates=[
+            {"uuid": uuid, "attributes": {"runtime_status": {"activity": text}}} for uuid in uuids
+        ],
+    )
+
+
+def runners(bench: Bench) -> None:
+    """What runners write one by one: that they start, that they have ended."""
+
+    def measure(suffix: str, connections: int) -> None:
+        share = int(_STOCK * bench.seconds)
+        uuids = bench.take_locked(min(share * connections, int(bench.size * MOST_CLAIMED)))
+        tokens = bench.tokens_of(uuids)
+        started: list[str] = []
+        for row, attributes, those in (
+            ("runners' starts", _started, uuids),
+            ("runners' ends", _ended, started),
+        ):
+            shares = [those[n::connections] for n in range(connections)]
+            outcome = run(
+                bench.target,
+                [
+                    bench.load(
+                        (_report(uuid, tokens[uuid], attributes()) for uuid in share), keep=True
+                    )
+                    for share in shares
+                ],
+            )
+            bench.rate(f"{row}{suffix}", outcome)
+            started += [answer["uuid"] for answer in outcome.answers]
+
+    measure("", bench.connections)
+    measure(", 1 connection", 1)
+
+
+def _started() -> dict[str, Any]:
+    return {"state": "Running", "runner_id": secrets.token_hex(16)}
+
+
+def _ended() -> dict[str, Any]:
+    return {"state": "Complete", "exit_code": 0, "output": "/store/output", "log": "/store/log"}
+
+
+def _report(uuid: str, token: str, attributes: dict[str, Any]) -> Call:
+    body = json.dumps({"container": attributes}).encode()
+    return Call("PUT", f"{_PATH}containers/{uuid}", token, body)
+
+
+def reads(bench: Bench) -> None:
+    """One record, and lists while nothing else happens."""
+    uuids = bench.take_locked(PAGE)
+    bench.locked += uuids
+    calls = [bench.get(f"containers/{uuid}") for uuid in uuids]
+
+    def measure(row: str, connections: int) -> None:
+        bench.rate(row, run(bench.target, [bench.load(cycle(calls)) for _ in range(connections)]))
+
+    each_way(bench, "get", measure)
+    for row, call in _lists(bench).items():
+        outcome = run(bench.target, [bench.load(cycle([call]))])
+        bench.latency(row, outcome)
+        bench.note_cpu(row, outcome)
+
+
+def reads_beside_claims(bench: Bench) -> None:
+    """The same lists while half of the connections claim one by one, as fast as they can."""
+    for row, call in _lists(bench).items():
+        bench.refill()
+        others = bench.claims(1, max(1, bench.connections // 2))
+        with Running(bench.target, others) as claiming:
+            outcome = run(bench.target, [bench.load(cycle([call]))])
+            claiming.stop()
+            bench.claimed(claiming.outcome())
+        bench.latency(f"{row}, beside claims", outcome)
+    bench.refill()
+
+
+def _lists(bench: Bench) -> dict[str, Call]:
+    waiting = {"filters": [["state", "=", "Queued"], ["priority", ">", 0]], "limit": PAGE}
+    urgent_first = {"order": "priority desc, created_at asc", "count": "none"}
+    return {
+        f"list of {PAGE} whole": bench.get("containers", **waiting, **urgent_first),
+        f"list of {PAGE}, the daemon's fields": bench.get(
+            "containers", **waiting, **urgent_first, select=list(CONTAINER_FIELDS)
+        ),
+        f"list of {PAGE}, 4 fields": bench.get(
+            "containers",
+            **waiting,
+            **urgent_first,
+            select=["uuid", "state", "priority", "created_at"],
+        ),
+        "count, no items": bench.get(
+            "containers", filters=waiting["filters"], limit=0, count="exact"
+        ),
+    }
+
+
+def wake_ups(bench: Bench) -> None:
+    """From sending a commit to the answer of the claim that was held open for it.
+
+    The claim is that of a dispatcher so small that it fits nothing else in the queue.
+    """
+    token = bench.server.new_token("--dispatcher", "small")
+    node = {"cores": 1, "ram_bytes": _SMALL_RAM, "scratch_bytes": 2**42, "gpus": 0}
+    me = bench.register("small", token, node)
+    waiting, committing = bench.target.connect(), bench.target.connect()
+    outcome = Outcome(began=time.monotonic())
+    for number in range(WAKE_UPS):
+        body = {**me, "claim_id": secrets.token_hex(16), "limit": 1, "wait": 30}
+        claim = bench.post("containers/claim", token, **body)
+        answered: list[float] = []
+
+        def hold(claim: Call = claim, answered: list[float] = answered) -> None:
+            reply = json.loads(send(waiting, claim))
+            if len(reply["items"]) == 1:
+                answered.append(time.monotonic())
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        time.sleep(_HOLD_SECONDS)
+        commit = bench.backlog.commit(number, MISFIT_PRIORITY + 10, vcpus=1, ram=_SMALL_RAM)
+        began = time.monotonic()
+        send(committing, commit)
+        holder.join()
+        if not answered:
+            raise SystemExit("a held claim came back without the container it waited for")
+        outcome.latencies.append(answered[0] - began)
+    waiting.close()
+    committing.close()
+    bench.latency("commit to a held claim's answer", outcome)
+
+
+MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
+    commits,
+    claims,
+    updates,
+    runners,
+    reads,
+    reads_beside_claims,
+    wake_ups,
+)
