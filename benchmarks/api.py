@@ -20,12 +20,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from backlog import SHAPES
 from measures import MEASUREMENTS, Bench, Figure, say
 from serving import Refused, postgresql, server, syncs_per_second
+
+_FIRST_COLUMN = 50
+_OTHER_COLUMNS = 12
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,6 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table for each database; 1 when a server refused its database."""
     options = _options(arguments)
-    console = Console()
     status = 0
     for name in options.databases:
         benches: list[Bench] = []
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"{name}: not measured: the server does not start:\n{error}")
             status = 1
             continue
-        report(console, name, benches, options, syncs)
+        report(name, benches, options, syncs)
     return status
 
 
@@ -101,34 +100,34 @@ def measure(name: str, size: int, folder: Path, options: Options) -> Bench:
     return bench
 
 
-def report(
-    console: Console, name: str, benches: Sequence[Bench], options: Options, syncs: float
-) -> None:
+def report(name: str, benches: Sequence[Bench], options: Options, syncs: float) -> None:
     """Print the table of one database."""
-    table = Table(
-        title=f"{name}: one server process, {options.connections} connections unless said otherwise"
-    )
-    table.add_column("")
-    for bench in benches:
-        table.add_column(f"{bench.size:,} queued", justify="right")
-    table.add_column("growth", justify="right")
-    for bench in benches:
-        table.add_column(f"CPU s/1,000 calls, {bench.size:,}", justify="right")
     first, last = benches[0], benches[-1]
+    heads = [f"{bench.size:,}" for bench in benches]
+    print(
+        f"\n{name}: one server process, {options.connections} connections where not said otherwise"
+    )
+    print_row("containers queued", *heads, "growth", *(f"CPU, {head}" for head in heads))
     for row, figure in first.figures.items():
-        growth = last.figures[row].value / figure.value
-        table.add_row(
+        print_row(
             row,
             *(shown(bench.figures[row]) for bench in benches),
-            f"{growth:.2f}",
+            f"{last.figures[row].value / figure.value:.2f}",
             *(shown(bench.cpu[row]) if row in bench.cpu else "" for bench in benches),
         )
-    console.print(table)
-    console.print(
-        f"The disk makes {syncs:,.0f} single blocks durable per second. The queue: {SHAPES} requests "
-        f"committed through the API, all others copied into the tables; {options.misfits:,} more that "
-        "fit no node, before all of them."
+    print(
+        "CPU: seconds of the server for 1,000 calls. growth: the last queue's figure by the first's."
     )
+    print(
+        f"The queue: {SHAPES} requests committed through the API, the others copied in the tables; "
+        f"before them {options.misfits:,} that fit no node."
+    )
+    print(f"The disk: {syncs:,.0f} blocks of 4 KiB made durable per second, one after the other.")
+
+
+def print_row(first: str, *others: str) -> None:
+    """One line of the table."""
+    print(first.ljust(_FIRST_COLUMN), *(cell.rjust(_OTHER_COLUMNS) for cell in others))
 
 
 def shown(figure: Figure) -> str:

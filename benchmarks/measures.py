@@ -167,20 +167,18 @@ class Bench:
         """Note `things` (the calls, when not given) per second, and the CPU time of the calls."""
         number = len(outcome.latencies) if things is None else things
         self._note(row, Figure(number / (outcome.ended - outcome.began), "/s"))
-        self.note_cpu(row, outcome)
+        self.cpu[row] = Figure(outcome.cpu_per_thousand, "s")
 
-    def latency(self, row: str, outcome: Outcome) -> None:
-        """Note how long calls take."""
+    def latency(self, row: str, outcome: Outcome, *, alone: bool) -> None:
+        """Note how long calls take; also their CPU time, if they were `alone`."""
         for percent in (50, 99):
             self._note(f"{row}, p{percent}", Figure(1000 * outcome.quantile(percent), "ms"))
+        if alone:
+            self.cpu[f"{row}, p50"] = Figure(outcome.cpu_per_thousand, "s")
 
     def _note(self, row: str, figure: Figure) -> None:
         self.figures[row] = figure
         say(f"{self.title}: {row}: {figure.value:,.1f} {figure.unit}")
-
-    def note_cpu(self, row: str, outcome: Outcome) -> None:
-        """Note the server's CPU time."""
-        self.cpu[row] = Figure(outcome.cpu_per_thousand, "s")
 
 
 def each_way(bench: Bench, row: str, measure: Callable[[str, int], None]) -> None:
@@ -295,8 +293,7 @@ def reads(bench: Bench) -> None:
     each_way(bench, "get", measure)
     for row, call in _lists(bench).items():
         outcome = run(bench.target, [bench.load(cycle([call]))])
-        bench.latency(row, outcome)
-        bench.note_cpu(row, outcome)
+        bench.latency(row, outcome, alone=True)
 
 
 def reads_beside_claims(bench: Bench) -> None:
@@ -308,7 +305,7 @@ def reads_beside_claims(bench: Bench) -> None:
             outcome = run(bench.target, [bench.load(cycle([call]))])
             claiming.stop()
             bench.claimed(claiming.outcome())
-        bench.latency(f"{row}, beside claims", outcome)
+        bench.latency(f"{row}, beside claims", outcome, alone=False)
     bench.refill()
 
 
@@ -364,7 +361,7 @@ def wake_ups(bench: Bench) -> None:
         outcome.latencies.append(answered[0] - began)
     waiting.close()
     committing.close()
-    bench.latency("commit to a held claim's answer", outcome)
+    bench.latency("commit to a held claim's answer", outcome, alone=False)
 
 
 MEASUREMENTS: tuple[Callable[[Bench], None], ...] = (
