@@ -19,6 +19,7 @@ from load import Target
 PATIENCE_SECONDS = 60.0
 
 _POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
+_LOG_LINES = 40
 _COMMAND = (sys.executable, "-m", "nodemanager.server.main")
 
 
@@ -78,9 +79,19 @@ def server(folder: Path, database_url: str) -> Iterator[Server]:
             target = Target(ready["url"], ready["ca_file"], process.pid)
             path = folder.absolute() / "state" / "api" / "database.sqlite"
             yield Server(target, database_url or f"sqlite:///{path}", config)
+    except SystemExit:
+        sys.stderr.write(f"the end of the server's log:\n{_end_of(folder / 'server.log')}")
+        raise
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
+
+
+def _end_of(path: Path) -> str:
+    """The last lines of a file."""
+    return "".join(
+        path.read_text(encoding="utf-8", errors="replace").splitlines(True)[-_LOG_LINES:]
+    )
 
 
 @contextmanager
