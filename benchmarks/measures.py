@@ -29,14 +29,14 @@ PAGE = 100
 MOST_CLAIMED = 0.3
 """A measurement takes no more than this part of the queue, so that it stays as long as it is said to be."""
 
-WAKE_UPS = 50
+WAKE_UPS = 20
 MISFIT_PRIORITY = MOST_URGENT + 50
 
 _LARGE_CLAIM = 1000
 _PATH = "/arvados/v1/"
 # Containers for the updates one by one, per second of measurement and connection.
 _STOCK = 300
-_HOLD_SECONDS = 0.05
+_HOLD_SECONDS = 0.25
 """What a claim is given to reach the server and to be held there, before what it waits for comes."""
 
 _SMALL_RAM = 2**20
@@ -332,11 +332,15 @@ def _lists(bench: Bench) -> dict[str, Call]:
 def wake_ups(bench: Bench) -> None:
     """From sending a commit to the answer of the claim that was held open for it.
 
-    The claim is that of a dispatcher so small that it fits nothing else in the queue.
+    The claim is that of a dispatcher so small that it fits nothing else in the queue, which it has to
+    look through in vain each time.
     """
     token = bench.server.new_token("--dispatcher", "small")
     node = {"cores": 1, "ram_bytes": _SMALL_RAM, "scratch_bytes": 2**42, "gpus": 0}
     me = bench.register("small", token, node)
+    in_vain = bench.post("containers/claim", token, **me, claim_id="in-vain", limit=1, wait=0)
+    row = "claim that finds nothing that fits"
+    bench.latency(row, run(bench.target, [bench.load(cycle([in_vain]))]), alone=True)
     waiting, committing = bench.target.connect(), bench.target.connect()
     outcome = Outcome(began=time.monotonic())
     for number in range(WAKE_UPS):
