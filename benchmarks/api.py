@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backlog import SHAPES
-from measures import MEASUREMENTS, Bench, Figure, say
+from bench import Bench, Figure, say
+from measures import MEASUREMENTS
 from serving import Refused, postgresql, server, syncs_per_second
 
 _FIRST_COLUMN = 50
