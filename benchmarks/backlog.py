@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from load import Call, ask
 from nodemanager.model import new_uuid
 from nodemanager.server import schema
-from nodemanager.server.attempts import priority_of
+from nodemanager.server.wants import Want, priority_of
 from serving import Server
 
 SHAPES = 60
@@ -178,7 +178,7 @@ def _copy_of(template: Template, priority: int, number: int) -> Template:
             **template.container,
             **common,
             "uuid": container_uuid,
-            "priority": priority_of([(priority, created)]),
+            "priority": priority_of([Want(priority, created)]),
         },
         attempt={
             **template.attempt,
