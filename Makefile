@@ -42,6 +42,7 @@ test: $(STAMP) lint ## everything: linters, then all tests
 bench: $(STAMP) ## what we claim about speed, measured here
 	$(BIN)/python benchmarks/actors.py --sizes 1000 10000
 	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/api.py --sizes 1000 10000 --seconds 1
 
 docs: $(STAMP) ## write the example config and the reference page anew
 	$(BIN)/python -m nodemanager.config --example > etc/nodemanager.cfg.example
