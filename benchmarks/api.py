@@ -90,7 +90,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
 
 def measure(name: str, size: int, folder: Path, options: Options) -> Bench:
     """All figures for one database and one length of the queue."""
-    database = nullcontext("") if name == "sqlite" else postgresql(folder)
+    database = nullcontext("") if name == "sqlite" else postgresql()
     with database as url, server(folder, url) as running:
         bench = Bench(
             running, size, options.seconds, options.connections, f"{name}, {size:,} queued"

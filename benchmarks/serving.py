@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from load import Target
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.clusters.postgresql import PostgresqlMissing, postgres_cluster
+
 PATIENCE_SECONDS = 60.0
 
-_POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
 _LOG_LINES = 40
 _COMMAND = (sys.executable, "-m", "nodemanager.server.main")
 
@@ -95,45 +95,13 @@ def _end_of(path: Path) -> str:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """The URL of a PostgreSQL 15 that lives in `folder` and ends with the context.
-
-    Its settings are those of a new cluster; above all, a commit waits for the disk.
-    """
-    if not (_POSTGRESQL / "initdb").exists():
-        raise Refused(f"{_POSTGRESQL} is missing: on Debian 12, apt-get install postgresql-15")
-    # The path of a socket is at most some hundred bytes long, and user postgres must reach it.
-    home = Path(tempfile.mkdtemp(prefix="bench-pg-", dir=folder))
-    data = home / "data"
-    owner: dict[str, object] = {}
-    if os.geteuid() == 0:  # it refuses to run as root
-        shutil.chown(home, "postgres", "postgres")
-        owner = {"user": "postgres", "group": "postgres", "extra_groups": []}
-        folder.chmod(0o711)
-    _as(owner, ["initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync"])
-    options = f"-c listen_addresses= -c unix_socket_directories={home}"
-    log = str(home / "log")
-    _as(owner, ["pg_ctl", "-D", str(data), "-w", "-l", log, "-o", options, "start"])
+def postgresql() -> Iterator[str]:
+    """The URL of a database in a PostgreSQL of our own, whose commits wait for the disk."""
     try:
-        yield f"postgresql+psycopg://postgres@/postgres?host={home}"
-    finally:
-        _as(owner, ["pg_ctl", "-D", str(data), "-m", "immediate", "stop"])
-
-
-def _as(owner: dict[str, object], command: Sequence[str]) -> None:
-    program, *arguments = command
-    done = subprocess.run(  # type: ignore[call-overload]
-        [str(_POSTGRESQL / program), *arguments],
-        cwd="/",
-        # Not a pipe: the server that pg_ctl starts would hold it open.
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-        **owner,
-    )
-    if done.returncode:
-        raise Refused(f"{program} ended with status {done.returncode}")
+        with postgres_cluster(durable=True) as cluster:
+            yield cluster.fresh_database()
+    except PostgresqlMissing as error:
+        raise Refused(str(error)) from error
 
 
 def syncs_per_second(folder: Path, seconds: float = 1.0) -> float:

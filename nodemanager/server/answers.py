@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import string
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,6 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-_ALPHABET = string.digits + string.ascii_lowercase
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -22,7 +20,7 @@ def request_id_of(request: Request) -> str:
     given = request.headers.get("x-request-id", "")
     if _REQUEST_ID.fullmatch(given):
         return given
-    return "req-" + "".join(secrets.choice(_ALPHABET) for _ in range(20))
+    return f"req-{secrets.token_hex(10)}"
 
 
 def json_response(value: Any, status: int = 200) -> Response:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from nodemanager.model import ContainerState, new_uuid
 from nodemanager.server import schema
+from nodemanager.server.hot import HotStatement, plain_value
 from nodemanager.server.resources import RESOURCES, Row
 from nodemanager.server.retry import (
     REMARKABLE_TEMP_FAILS,
@@ -46,11 +47,11 @@ _DROP_REASONS = delete(schema.links).where(
 )
 
 
-@lru_cache
-def update_of(plural: str, columns: tuple[str, ...]) -> Update:
+@lru_cache(1000)
+def _update_of(plural: str, columns: tuple[str, ...]) -> HotStatement:
     """The statement that sets `columns` of the record ``key``; built once for each set of columns."""
     table = RESOURCES[plural].table
-    return (
+    return HotStatement(
         update(table)
         .where(table.c.uuid == bindparam("key"))
         .values({name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns})
@@ -64,8 +65,8 @@ def write(tx: Transaction, plural: str, uuid: str, columns: Mapping[str, Any]) -
         "modified_at": tx.now,
         "modified_by_user_uuid": tx.caller.user_uuid,
     }
-    values = {f"new_{name}": value for name, value in stamped.items()}
-    tx.conn.execute(update_of(plural, tuple(sorted(stamped))), {**values, "key": uuid})
+    values = {f"new_{name}": plain_value(value) for name, value in stamped.items()}
+    _update_of(plural, tuple(sorted(stamped))).each(tx.conn, [{**values, "key": uuid}])
 
 
 def change(

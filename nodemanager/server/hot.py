@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -80,6 +81,11 @@ class _Compiled:
         if self._order is not None:
             return [merged.get(name) for name in self._order]
         return {name: merged.get(name) for name in self._names}
+
+
+def plain_value(value: Any) -> Any:
+    """`value` as a driver takes it: arrays and objects as JSON text."""
+    return orjson.dumps(value).decode() if isinstance(value, (dict, list)) else value
 
 
 def _cursor(conn: Connection) -> Any:

@@ -10,10 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
-    Select,
     and_,
     func,
     select,
@@ -22,7 +20,7 @@ from sqlalchemy import (
 
 from nodemanager.server.errors import invalid
 from nodemanager.server.filters import Filters
-from nodemanager.server.resources import Resource, render
+from nodemanager.server.resources import MADE_FROM, Projection, Resource, as_read
 from nodemanager.server.schema import COMMON_FIELDS
 
 DEFAULT_LIMIT = 100
@@ -32,12 +30,6 @@ MOST_ITEMS = 1000
 _DEFAULT_ORDER = ("modified_at desc", "uuid desc")
 _LARGEST = 2**62
 _ALWAYS_KNOWN = frozenset(field.name for field in COMMON_FIELDS)
-# Parts of a rendered record that are no columns of their own, and what they are made from.
-_MADE_FROM: Mapping[str, tuple[str, ...]] = {
-    "kind": (),
-    "href": ("uuid",),
-    "etag": ("modified_at",),
-}
 
 
 def list_records(
@@ -58,16 +50,15 @@ def list_records(
     selected = _selected(resource, params.get("select"))
     condition = _condition(conn, resource, params, restrict)
 
-    query = _columns(resource, selected).where(condition)
+    shown = Projection(resource, selected)
+    query = select(*(shown.columns or [resource.table.c.uuid])).where(condition)
     if distinct:
         query = query.distinct()
     items: list[dict[str, Any]] = []
     if limit:
-        page = query.order_by(
-            *_order(resource, params.get("order"), selected if distinct else None)
-        )
-        rows = conn.execute(page.limit(limit).offset(offset)).mappings()
-        items = [render(resource, row, selected) for row in rows]
+        order = _order(resource, params.get("order"), selected if distinct else None)
+        page = query.order_by(*order).limit(limit).offset(offset)
+        items = [shown.record(row) for row in conn.execute(page).all()]
     reply: dict[str, Any] = {
         "kind": f"{resource.kind}List",
         "etag": "",
@@ -103,16 +94,6 @@ def _condition(
     return and_(*conditions)
 
 
-def _columns(resource: Resource, selected: list[str] | None) -> Select[Any]:
-    table = resource.table
-    if selected is None:
-        names = [f.name for f in resource.published]
-    else:
-        names = [n for name in selected for n in _MADE_FROM.get(name, (name,))]
-    columns = [table.c[name] for name in dict.fromkeys(names)]
-    return select(*(columns or [table.c.uuid]))
-
-
 def _order(resource: Resource, given: Any, only: list[str] | None) -> list[ColumnElement[Any]]:
     """The order asked for, or the default one, made unique; unknown attributes are ignored.
 
@@ -126,7 +107,7 @@ def _order(resource: Resource, given: Any, only: list[str] | None) -> list[Colum
         terms = _parsed_order(resource, _DEFAULT_ORDER, allowed)
     if "uuid" in allowed and terms:
         terms.setdefault("uuid", terms[list(terms)[-1]])
-    return [_ordered(resource.table.c[name], direction) for name, direction in terms.items()]
+    return [_ordered(resource, name, direction) for name, direction in terms.items()]
 
 
 def _parsed_order(
@@ -145,8 +126,11 @@ def _parsed_order(
     return terms
 
 
-def _ordered(column: Column[Any], direction: str) -> ColumnElement[Any]:
-    if not column.nullable or column.name in _ALWAYS_KNOWN:
+def _ordered(resource: Resource, name: str, direction: str) -> ColumnElement[Any]:
+    field = resource.field(name)
+    assert field is not None  # noqa: S101  (`allowed` was made from the fields)
+    column = as_read(resource, field)
+    if not resource.table.c[name].nullable or name in _ALWAYS_KNOWN:
         return column.asc() if direction == "asc" else column.desc()
     # As in PostgreSQL: what is not known counts as the largest.
     return column.asc().nulls_last() if direction == "asc" else column.desc().nulls_first()
@@ -169,7 +153,7 @@ def _selected(resource: Resource, given: Any) -> list[str] | None:
         return None
     for name in names:
         field = resource.field(name) if isinstance(name, str) else None
-        made = isinstance(name, str) and name in _MADE_FROM
+        made = name == "kind" or name in MADE_FROM
         if not made and (field is None or not field.published):
             shown = ascii(name)[:100].strip("'")
             raise invalid(f"Invalid attribute '{shown}' of {resource.schema} in select parameter")

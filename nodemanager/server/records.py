@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from nodemanager.container_request import plain
 from nodemanager.model import new_uuid
 from nodemanager.server.access import find, restriction
-from nodemanager.server.errors import ServerError, forbidden, invalid
+from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.listing import list_records
-from nodemanager.server.resources import RESOURCES, FieldType, Resource, parse_micros, render
+from nodemanager.server.resources import (
+    RESOURCES,
+    FieldType,
+    Projection,
+    Resource,
+    parse_micros,
+    render,
+)
 from nodemanager.server.transaction import Call, Caller, Transaction
 
 SET_BY_SERVER = frozenset(
@@ -39,7 +47,20 @@ _TYPES: Mapping[FieldType, tuple[type, ...]] = {
 def get(tx: Transaction, call: Call) -> dict[str, Any]:
     """One record the caller may see."""
     resource = RESOURCES[call.method.resource]
-    return render(resource, find(tx, resource, call.uuid), call.select)
+    shown = _projection(resource.plural, None if call.select is None else tuple(call.select))
+    wanted = select(*(shown.columns or [resource.table.c.uuid])).where(
+        resource.table.c.uuid == call.uuid
+    )
+    seen = restriction(tx.caller, resource)
+    row = tx.conn.execute(wanted if seen is None else wanted.where(seen)).first()
+    if row is None:
+        raise not_found()
+    return shown.record(row)
+
+
+@lru_cache
+def _projection(plural: str, names: tuple[str, ...] | None) -> Projection:
+    return Projection(RESOURCES[plural], names)
 
 
 def list_(tx: Transaction, call: Call) -> dict[str, Any]:

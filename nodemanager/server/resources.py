@@ -16,12 +16,14 @@ from nodemanager.server import schema
 from nodemanager.server.schema import Field, FieldType
 
 __all__ = [
+    "MADE_FROM",
     "RESOURCES",
     "Field",
     "FieldType",
     "Projection",
     "Resource",
     "Row",
+    "as_read",
     "format_micros",
     "parse_micros",
     "render",
@@ -116,36 +118,51 @@ class Projection:
     """The published fields of a resource, or some of them, on the shortest way from table to answer.
 
     Select `columns`, and `record` makes of each row the record as clients see it. JSON columns are read
-    as the text they are stored as, and put into the answer unread.
+    as the text they are stored as, and put into the answer unread. `select` are the attributes to show
+    (and `kind`); None: all.
     """
 
-    def __init__(self, resource: Resource, names: Collection[str] | None = None) -> None:
-        fields = [f for f in resource.published if names is None or f.name in names]
+    def __init__(self, resource: Resource, select: Collection[str] | None = None) -> None:
+        made_from = {MADE_FROM[name] for name in MADE_FROM if select is None or name in select}
+        fields = [
+            f
+            for f in resource.published
+            if select is None or f.name in select or f.name in made_from
+        ]
         self.names = [f.name for f in fields]
-        self.columns: list[ColumnElement[Any]] = [_as_read(resource.table, f) for f in fields]
+        self.columns: list[ColumnElement[Any]] = [as_read(resource, f) for f in fields]
         self._kind = resource.kind
         self._plural = resource.plural
-        self._convert = [
-            (p, _CONVERTERS[f.type]) for p, f in enumerate(fields) if f.type in _CONVERTERS
+        self._converted = [
+            (place, f.name, _CONVERTERS[f.type])
+            for place, f in enumerate(fields)
+            if f.type in _CONVERTERS
         ]
+        self._shows = frozenset(MADE_FROM if select is None else select)
+        self._hidden = [] if select is None else [n for n in self.names if n not in select]
 
     def record(self, row: Sequence[Any]) -> dict[str, Any]:
-        """The record of one row of `columns`, with `kind`, `href` and `etag`."""
-        values = list(row)
-        record = {"kind": self._kind, **dict(zip(self.names, values, strict=True))}
-        modified = record.get("modified_at")
-        for place, convert in self._convert:
-            if values[place] is not None:
-                record[self.names[place]] = convert(values[place])
-        if "uuid" in record:
+        """The record of one row of `columns`."""
+        record = {"kind": self._kind, **dict(zip(self.names, row, strict=True))}
+        if "href" in self._shows:
             record["href"] = f"/{self._plural}/{record['uuid']}"
-        if "modified_at" in record:
-            record["etag"] = f"{modified or 0:x}"
+        if "etag" in self._shows:
+            record["etag"] = f"{record['modified_at'] or 0:x}"
+        for place, name, convert in self._converted:
+            if row[place] is not None:
+                record[name] = convert(row[place])
+        for name in self._hidden:
+            del record[name]
         return record
 
 
-def _as_read(table: Table, field: Field) -> ColumnElement[Any]:
-    column = table.c[field.name]
+MADE_FROM: Mapping[str, str] = {"href": "uuid", "etag": "modified_at"}
+"""Parts of a record that are no columns of their own, and what they are made from."""
+
+
+def as_read(resource: Resource, field: Field) -> ColumnElement[Any]:
+    """The column of `field` as it is selected: JSON as text."""
+    column = resource.table.c[field.name]
     if field.type in (FieldType.JSON_OBJECT, FieldType.JSON_ARRAY):
         return cast(column, Text).label(field.name)
     return column
