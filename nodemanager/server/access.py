@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, false, or_, selec
 
 from nodemanager.server import schema
 from nodemanager.server.errors import forbidden, invalid, not_found
-from nodemanager.server.hot import HotStatement
+from nodemanager.server.hot import HotStatement, Parameters, all_of
 from nodemanager.server.resources import RESOURCES, Resource, Row
 from nodemanager.server.transaction import Caller, Transaction
 
@@ -139,11 +139,29 @@ def acting_dispatcher(
     `ServerError` 403 for another's dispatcher, a lost or retired one, and an older epoch: then another
     process has taken the record up, and this one must stop.
     """
+    row, _others = acting_dispatcher_and(tx, uuid, epoch, renews=renews)
+    return row
+
+
+def acting_dispatcher_and(
+    tx: Transaction,
+    uuid: Any,
+    epoch: int | None,
+    *following: tuple[HotStatement, Parameters],
+    renews: bool = False,
+) -> tuple[Row, list[list[tuple[Any, ...]]]]:
+    """`acting_dispatcher`, and the rows of what is executed right after it, whatever comes of it."""
     statement = _READ
     if tx.writes:
         tx.locks_record()
         statement = _RENEWED if renews else _ACTING
-    found = statement.first(tx.conn, {"key": uuid}) if isinstance(uuid, str) else None
+    if not isinstance(uuid, str):
+        raise invalid(f"dispatcher: {uuid!r} not found")
+    rows, *others = all_of(tx.conn, (statement, {"key": uuid}), *following)
+    return _checked(tx, uuid, epoch, rows[0] if rows else None), others
+
+
+def _checked(tx: Transaction, uuid: str, epoch: int | None, found: tuple[Any, ...] | None) -> Row:
     if found is None:
         raise invalid(f"dispatcher: {uuid!r} not found")
     row = dict(zip(_LOOKED_AT, found, strict=True))

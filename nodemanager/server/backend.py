@@ -9,6 +9,8 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from nodemanager.server.hot import HotStatement, Parameters
+
 Topics = Collection[str]
 Heard = Callable[[Topics], None]
 """Called with the topics of another server's commit; may run in any thread, must not block or raise."""
@@ -39,6 +41,11 @@ class Backend(Protocol):
 
     def lock_graph(self, conn: Connection) -> None:
         """See `Transaction.lock_graph`; until the end of `conn`'s transaction."""
+        ...
+
+    def claim_lock(self, claim_id: str) -> list[tuple[HotStatement, Parameters]]:
+        """What to execute to wait for another call with this claim id, and to make others wait until
+        the end of the transaction; nothing where writers are alone."""
         ...
 
     def sweeper(self) -> AbstractContextManager[bool]:

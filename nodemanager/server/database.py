@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from nodemanager.clock import Clock
 from nodemanager.errors import NodeManagerError
 from nodemanager.server.backend import Backend, Heard, Topics
+from nodemanager.server.hot import HotStatement, Parameters
 from nodemanager.server.migrations import VersionError, make_tables, migrate
 from nodemanager.server.postgresql import Postgresql
 from nodemanager.server.sqlite import Sqlite
@@ -82,6 +83,10 @@ class Database:
     def lock_graph(self, conn: Connection) -> None:
         """See `Transaction.lock_graph`."""
         self._backend.lock_graph(conn)
+
+    def claim_lock(self, claim_id: str) -> list[tuple[HotStatement, Parameters]]:
+        """See `Backend.claim_lock`."""
+        return self._backend.claim_lock(claim_id)
 
     def sweeper(self) -> AbstractContextManager[bool]:
         """True inside when this server, of all on the database, is the one that sweeps now."""

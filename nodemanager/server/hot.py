@@ -9,9 +9,11 @@ of what it returns, so booleans of SQLite are 0 and 1 and JSON must be selected 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
+import psycopg
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -26,11 +28,11 @@ class HotStatement:
 
     def __init__(self, statement: SelectBase | UpdateBase) -> None:
         self._statement = statement
-        self._compiled: dict[str, _Compiled] = {}
+        self._by_dialect: dict[str, Compiled] = {}
 
     def all(self, conn: Connection, parameters: Parameters) -> list[tuple[Any, ...]]:
         """Execute it within `conn`'s transaction and return its rows."""
-        compiled = self._for(conn.dialect)
+        compiled = self.compiled(conn.dialect)
         cursor = _cursor(conn)
         try:
             cursor.execute(compiled.text, compiled.values(parameters))
@@ -47,7 +49,7 @@ class HotStatement:
 
     def each(self, conn: Connection, parameters: Sequence[Parameters]) -> None:
         """Execute it once for each of `parameters`; it returns no rows."""
-        compiled = self._for(conn.dialect)
+        compiled = self.compiled(conn.dialect)
         cursor = _cursor(conn)
         try:
             if len(parameters) == 1:
@@ -59,14 +61,17 @@ class HotStatement:
         finally:
             cursor.close()
 
-    def _for(self, dialect: Dialect) -> _Compiled:
-        compiled = self._compiled.get(dialect.name)
+    def compiled(self, dialect: Dialect) -> Compiled:
+        """The statement in the database's words."""
+        compiled = self._by_dialect.get(dialect.name)
         if compiled is None:
-            compiled = self._compiled[dialect.name] = _Compiled(self._statement, dialect)
+            compiled = self._by_dialect[dialect.name] = Compiled(self._statement, dialect)
         return compiled
 
 
-class _Compiled:
+class Compiled:
+    """A statement's text, and how its parameters are handed over."""
+
     def __init__(self, statement: SelectBase | UpdateBase, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         assert isinstance(compiled, SQLCompiler)  # noqa: S101  (it is no DDL)
@@ -81,6 +86,30 @@ class _Compiled:
         if self._order is not None:
             return [merged.get(name) for name in self._order]
         return {name: merged.get(name) for name in self._names}
+
+
+def all_of(
+    conn: Connection, *calls: tuple[HotStatement, Parameters]
+) -> list[list[tuple[Any, ...]]]:
+    """The rows of several statements, executed in this order; one exchange with a server that can.
+
+    PostgreSQL needs a tenth of a millisecond for each exchange, most of it on the way.
+    """
+    driver = conn.connection.driver_connection
+    if len(calls) == 1 or not isinstance(driver, psycopg.Connection):
+        return [statement.all(conn, parameters) for statement, parameters in calls]
+    with ExitStack() as open_:
+        try:
+            cursors = []
+            with driver.pipeline():
+                for statement, parameters in calls:
+                    compiled = statement.compiled(conn.dialect)
+                    cursor = open_.enter_context(driver.cursor())
+                    cursor.execute(compiled.text, compiled.values(parameters))
+                    cursors.append(cursor)
+            return [list(cursor.fetchall()) for cursor in cursors]
+        except psycopg.Error as error:
+            raise _wrapped(conn, calls[0][0].compiled(conn.dialect).text, error) from error
 
 
 def plain_value(value: Any) -> Any:

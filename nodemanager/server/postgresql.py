@@ -15,10 +15,22 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, event, func, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Text,
+    bindparam,
+    cast,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
 from nodemanager.server.backend import Heard, Topics
+from nodemanager.server.hot import HotStatement, Parameters
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +65,10 @@ _COLLISIONS = ("40001", "40P01")
 _LOCK = {
     number: select(func.pg_advisory_xact_lock(_LOCKS + number)) for number in (_MIGRATION, _GRAPH)
 }
+# Two numbers make a lock of another kind than one, so the two cannot meet.
+_LOCK_CLAIM = HotStatement(
+    select(cast(func.pg_advisory_xact_lock(_LOCKS, func.hashtext(bindparam("claim_id"))), Text))
+)
 _NOTIFY = select(func.pg_notify(_CHANNEL, bindparam("news")))
 _LONGEST_NEWS = 7900
 
@@ -90,6 +106,10 @@ class Postgresql:
     def lock_graph(self, conn: Connection) -> None:
         """See `Backend.lock_graph`."""
         conn.execute(_LOCK[_GRAPH])
+
+    def claim_lock(self, claim_id: str) -> list[tuple[HotStatement, Parameters]]:
+        """See `Backend.claim_lock`."""
+        return [(_LOCK_CLAIM, {"claim_id": claim_id})]
 
     @contextmanager
     def sweeper(self) -> Iterator[bool]:

@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from nodemanager.server.access import acting_dispatcher, find
-from nodemanager.server.attempts import write
+from nodemanager.server.access import acting_dispatcher, acting_dispatcher_and, find
 from nodemanager.server.errors import forbidden, invalid
 from nodemanager.server.hot import HotStatement
 from nodemanager.server.resources import RESOURCES, Projection, Row
-from nodemanager.server.schema import IS_QUEUED, containers, shape_fits
+from nodemanager.server.schema import IS_QUEUED, containers, dispatchers, shape_fits
 from nodemanager.server.shapes import is_fit
 from nodemanager.server.transaction import Call, Transaction
 
@@ -77,6 +76,18 @@ _CLAIM_ONE = (
 _OF_CLAIM = (_c.dispatcher == bindparam("dispatcher"), _c.claim_id == bindparam("claim"))
 _CLAIMED_BEFORE = HotStatement(select(_c.uuid).where(*_OF_CLAIM).limit(1))
 _CLAIMED_THEN = HotStatement(select(*_SHOWN.columns).where(*_OF_CLAIM))
+_NOTE_TURN = (
+    update(dispatchers)
+    .where(
+        # Other calls of the same dispatcher are not worth waiting for, and must not wait for each other.
+        dispatchers.c.uuid.in_(
+            select(dispatchers.c.uuid)
+            .where(dispatchers.c.uuid == bindparam("dispatcher"))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(last_turn_at=bindparam("now"), modified_at=bindparam("now"))
+)
 _WAITING = (IS_QUEUED, _c.priority > 0)
 _NEXT_RUN_AFTER = (
     select(_c.run_after)
@@ -97,17 +108,18 @@ def claim(tx: Transaction, call: Call) -> dict[str, Any]:
 
     The same `claim_id` again returns the containers of the first time, whatever became of them since.
     """
-    # One claim of a dispatcher at a time: a repeated one finds what the first has got.
-    dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), call.needed("epoch"), renews=True)
     limit = call.needed("limit")
     if not 1 <= limit <= MAX_CLAIM:
         raise invalid(f"limit: must be from 1 to {MAX_CLAIM}")
+    me, epoch = call.needed("dispatcher"), call.needed("epoch")
     claim_id = call.arguments["claim_id"] or None
+    ours = _ours(tx, me, claim_id)
+    following: list[tuple[HotStatement, Mapping[str, Any]]] = []
+    if claim_id is not None:
+        following = [*tx.database.claim_lock(claim_id), (_CLAIMED_BEFORE, ours)]
+    dispatcher, others = acting_dispatcher_and(tx, me, epoch, *following)
     _note_turn(tx, dispatcher)
-    ours = _ours(tx, dispatcher["uuid"], claim_id)
-    statement = _CLAIM
-    if claim_id is not None and _CLAIMED_BEFORE.first(tx.conn, ours) is not None:
-        statement = _CLAIMED_THEN
+    statement = _CLAIMED_THEN if others and others[-1] else _CLAIM
     rows = statement.all(tx.conn, {**ours, "most": limit})
     return {"items": [_SHOWN.record(row) for row in sorted(rows, key=_urgency)]}
 
@@ -170,4 +182,4 @@ def _note_turn(tx: Transaction, dispatcher: Row) -> None:
     """A dispatcher that claims is going through its work; said at most every few seconds."""
     last = dispatcher["last_turn_at"]
     if last is None or tx.now - last >= _TURN_RESOLUTION * 1_000_000:
-        write(tx, "dispatchers", dispatcher["uuid"], {"last_turn_at": tx.now})
+        tx.conn.execute(_NOTE_TURN, {"dispatcher": dispatcher["uuid"], "now": tx.now})

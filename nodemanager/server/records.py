@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy import delete as delete_from
-from sqlalchemy import insert, select
 
 from nodemanager.container_request import plain
 from nodemanager.model import new_uuid
-from nodemanager.server.access import find, restriction
+from nodemanager.server.access import find, restriction, sees
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
+from nodemanager.server.hot import HotStatement
 from nodemanager.server.listing import list_records
 from nodemanager.server.resources import (
     RESOURCES,
@@ -47,20 +48,21 @@ _TYPES: Mapping[FieldType, tuple[type, ...]] = {
 def get(tx: Transaction, call: Call) -> dict[str, Any]:
     """One record the caller may see."""
     resource = RESOURCES[call.method.resource]
-    shown = _projection(resource.plural, None if call.select is None else tuple(call.select))
-    wanted = select(*(shown.columns or [resource.table.c.uuid])).where(
-        resource.table.c.uuid == call.uuid
-    )
-    seen = restriction(tx.caller, resource)
-    row = tx.conn.execute(wanted if seen is None else wanted.where(seen)).first()
+    if not sees(tx, tx.caller, resource, call.uuid):
+        raise not_found()
+    shown, statement = _single(resource.plural, None if call.select is None else tuple(call.select))
+    row = statement.first(tx.conn, {"key": call.uuid})
     if row is None:
         raise not_found()
     return shown.record(row)
 
 
-@lru_cache
-def _projection(plural: str, names: tuple[str, ...] | None) -> Projection:
-    return Projection(RESOURCES[plural], names)
+@lru_cache(1000)
+def _single(plural: str, names: tuple[str, ...] | None) -> tuple[Projection, HotStatement]:
+    resource = RESOURCES[plural]
+    shown = Projection(resource, names)
+    columns = shown.columns or [resource.table.c.uuid]
+    return shown, HotStatement(select(*columns).where(resource.table.c.uuid == bindparam("key")))
 
 
 def list_(tx: Transaction, call: Call) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from nodemanager.clock import Clock
 from nodemanager.server.backend import Heard, Topics
+from nodemanager.server.hot import HotStatement, Parameters
 
 _BUSY_TIMEOUT_MS = 20_000
 _CACHED_STATEMENTS = 1000
@@ -72,6 +73,11 @@ class Sqlite:
 
     def lock_graph(self, conn: Connection) -> None:
         """Nothing to do: a writer is alone."""
+
+    def claim_lock(self, claim_id: str) -> list[tuple[HotStatement, Parameters]]:
+        """Nothing to do: a writer is alone."""
+        del claim_id
+        return []
 
     @contextmanager
     def sweeper(self) -> Iterator[bool]:

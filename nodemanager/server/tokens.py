@@ -73,7 +73,7 @@ _FIND = select(
 )
 _FIND_BY_UUID = HotStatement(_FIND.where(_a.uuid == bindparam("key")))
 _FIND_BY_HASH = HotStatement(_FIND.where(_a.secret_hash == bindparam("key")))
-_NOW = select(func.api_now())
+_NOW = HotStatement(select(func.api_now()))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,8 @@ def _identity(conn: Connection, token: str, root_token: str, cluster_id: str) ->
         root = Caller(
             "root", token_uuid=root_token_uuid(cluster_id), user_uuid=root_user_uuid(cluster_id)
         )
-        return Identity(root, conn.execute(_NOW).scalar_one())
+        ((now,),) = _NOW.all(conn, {})
+        return Identity(root, now)
     parts = token.split("/")
     if parts[0] == "v2" and len(parts) >= 3:
         secret_hash = hash_secret(parts[2])
