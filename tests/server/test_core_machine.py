@@ -1,10 +1,12 @@
-"""Two dispatchers, their runners, users, losses and time in any order: what must always hold."""
+"""Two dispatchers, their runners, users, losses, crashes and time in any order: what must always hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -16,12 +18,21 @@ from hypothesis.stateful import (
 
 from nodemanager.model import CONTAINER_TRANSITIONS, ContainerState
 from nodemanager.server.errors import ServerError
+from nodemanager.server.resources import parse_micros
+from nodemanager.server.wants import Want, priority_of
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from tests.server.conftest import Cluster, Me
 
 FINAL = [s.value for s in ContainerState if s.is_final]
 NAMES = ("one", "two")
+USERS = ("ada", "bob")
+
+
+class CutOffError(Exception):
+    """The server is killed at this moment."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -31,6 +42,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.cluster = cluster
         self.tokens = {n: cluster.service.create_dispatcher_token(n).text for n in NAMES}
+        self.users = {n: cluster.service.create_user_token(n).text for n in USERS}
         self.processes: list[Me] = []
         self.claimed_by: dict[str, str] = {}
         self.last: dict[str, dict[str, Any]] = {}
@@ -62,25 +74,63 @@ class Machine(RuleBasedStateMachine):
         self.seen[me] = {uuid: _essence(self.cluster.container(uuid)) for uuid in held}
         self.processes.append(me)
 
-    @rule(priority=st.integers(1, 3), most=st.integers(1, 2), cores=st.sampled_from([1, 1, 99]))
-    def a_user_asks(self, priority: int, most: int, cores: int) -> None:
-        self._ask(priority, most, cores)
+    @rule(
+        priority=st.integers(1, 3),
+        most=st.integers(1, 2),
+        cores=st.sampled_from([1, 1, 99]),
+        user=st.sampled_from(USERS),
+        shared=st.sampled_from(["", "x", "y"]),
+    )
+    def a_user_asks(self, priority: int, most: int, cores: int, user: str, shared: str) -> None:
+        self._ask(priority, most, cores, self.users[user], shared)
 
-    def _ask(self, priority: int, most: int, cores: int) -> None:
-        constraints = {"vcpus": cores, "ram": 1}
-        request = self.cluster.request(
-            priority=priority, container_count_max=most, runtime_constraints=constraints
+    def _ask(
+        self, priority: int, most: int, cores: int, token: str = "", shared: str = ""
+    ) -> dict[str, Any]:
+        """What is `shared` may be served by a container that does the same for somebody else."""
+        self.cluster.clock.advance(0.001)
+        work = self.cluster.work(
+            priority=priority,
+            container_count_max=most,
+            runtime_constraints={"vcpus": cores, "ram": 1},
+            command=[shared or "alone"],
+            use_existing=bool(shared),
         )
+        token = token or self.users["ada"]
+        body = {"container_request": work}
+        request = self.cluster.call("container_requests.create", body, token=token)
         self.requests.append(request["uuid"])
+        return request
+
+    @rule(data=st.data(), shared=st.sampled_from(["", "x"]))
+    def a_running_container_asks(self, data: st.DataObject, shared: str) -> None:
+        job = self._job(data)
+        if job is None:
+            return
+        self._confirm(*job)
+        uuid, token, _runner_id = job
+        status, request = _try(lambda: self._ask(1, 1, 1, token, shared))
+        assert status == (401 if self._state(uuid) in FINAL else 200)
+        if request is not None:
+            assert request["requesting_container_uuid"] == uuid
+            assert request["container_uuid"] != uuid
 
     @rule(data=st.data(), priority=st.integers(0, 3))
     def a_user_changes_the_priority(self, data: st.DataObject, priority: int) -> None:
         if self.requests:
             uuid = data.draw(st.sampled_from(self.requests))
-            before = self.cluster.get_request(uuid)
-            status, _after = _try(lambda: self.cluster.update_request(uuid, priority=priority))
+            before = self._request(uuid)
+            body = {"container_request": {"priority": priority}}
+            token = self.cluster.root_token
+            status, _after = _try(
+                lambda: self.cluster.call("container_requests.update", body, token=token, uuid=uuid)
+            )
             over = before["state"] == "Final" and before["priority"] != priority
             assert status == (422 if over else 200)
+
+    def _request(self, uuid: str) -> dict[str, Any]:
+        token = self.cluster.root_token
+        return self.cluster.call("container_requests.get", token=token, uuid=uuid)
 
     @rule(data=st.data(), limit=st.integers(1, 4))
     def claim(self, data: st.DataObject, limit: int) -> None:
@@ -165,7 +215,7 @@ class Machine(RuleBasedStateMachine):
             return
         me = self._process(data)
         # In an order that is the same when hypothesis replays a run: uuids are random.
-        waiting = [self.cluster.get_request(uuid)["container_uuid"] for uuid in self.requests]
+        waiting = [self._request(uuid)["container_uuid"] for uuid in self.requests]
         uuid = data.draw(st.sampled_from([*self.claimed_by, *waiting]))
         before = self.cluster.container(uuid)
         report: dict[str, Any] = {"state": state}
@@ -182,6 +232,60 @@ class Machine(RuleBasedStateMachine):
                 assert now["state"] == report["state"]
                 assert before["state"] == "Locked" or before == now or state != "given back"
                 self.seen[me][uuid] = _essence(now)
+
+    @rule(data=st.data(), doing=st.sampled_from(["claim", "ask", "end", "sweep"]))
+    def the_server_is_killed(self, data: st.DataObject, doing: str) -> None:
+        """Before a commit: then nothing of the call has happened."""
+        me = self._process(data)
+        held = [u for u, owner in self.claimed_by.items() if owner == me.uuid]
+        acts: dict[str, Callable[[], Any]] = {
+            "claim": lambda: self.cluster.claim(me, 2),
+            "ask": lambda: self._ask(1, 1, 1),
+            "end": lambda: self.cluster.batch(me, *((u, {"state": "TempFail"}) for u in held)),
+            "sweep": self.cluster.service.sweep,
+        }
+        before = self._everything()
+        with self._cut_off(), suppress(CutOffError, ServerError):
+            acts[doing]()
+        assert self._everything() == before
+
+    @contextmanager
+    def _cut_off(self) -> Iterator[None]:
+        backend = self.cluster.database._backend
+        write = backend.write
+
+        @contextmanager
+        def cut_off() -> Iterator[Connection]:
+            with write() as conn:
+                yield conn
+                raise CutOffError
+
+        backend.write = cut_off  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            backend.write = write  # type: ignore[method-assign]
+
+    def _everything(self) -> list[Any]:
+        token = self.cluster.root_token
+        return [
+            self.cluster.call(f"{plural}.list", token=token, order="uuid", limit=1000)["items"]
+            for plural in ("container_requests", "containers", "dispatchers", "links", "logs")
+        ]
+
+    @rule(seconds=st.sampled_from([-5000.0, -3.0, 700.0, 90_000.0]))
+    def somebody_sets_the_clock(self, seconds: float) -> None:
+        """That is no silence of anybody's."""
+        alive = self._alive()
+        self.cluster.clock.jump(seconds)
+        self.cluster.service.sweep()
+        assert self._alive() == alive
+
+    def _alive(self) -> list[str]:
+        listed = self.cluster.call(
+            "dispatchers.list", token=self.cluster.root_token, filters=[["state", "=", "alive"]]
+        )
+        return sorted(d["uuid"] for d in listed["items"])
 
     @rule(data=st.data())
     def ping(self, data: st.DataObject) -> None:
@@ -234,7 +338,7 @@ class Machine(RuleBasedStateMachine):
         self._every_request_is_served_or_over()
 
     def _states_follow_the_table_and_final_is_final(self) -> None:
-        listed = self.cluster.call("containers.list", limit=1000)
+        listed = self.cluster.call("containers.list", token=self.cluster.root_token, limit=1000)
         assert listed["items_available"] == len(listed["items"])
         for now in listed["items"]:
             before = self.last.get(now["uuid"])
@@ -250,23 +354,35 @@ class Machine(RuleBasedStateMachine):
 
     def _every_request_is_served_or_over(self) -> None:
         containers = self.last
-        for uuid in self.requests:
-            request = self.cluster.get_request(uuid)
-            attempts = self.cluster.attempts(uuid)
-            states = [containers[a["container_uuid"]]["state"] for a in attempts]
-            assert request["container_uuid"] == attempts[-1]["container_uuid"]
+        token = self.cluster.root_token
+        listed = self.cluster.call("container_requests.list", token=token, limit=1000)
+        requests = {r["uuid"]: r for r in listed["items"]}
+        assert sorted(requests) == sorted(self.requests)
+        wanted: dict[str, list[Want]] = {}
+        for uuid, request in requests.items():
+            attempts = self.cluster.call("container_requests.attempts", token=token, uuid=uuid)
+            states = [containers[a["container_uuid"]]["state"] for a in attempts["items"]]
+            assert request["container_uuid"] == attempts["items"][-1]["container_uuid"]
             # Each attempt but the last has failed, and only PermFail is counted.
             assert set(states[:-1]) <= {"TempFail", "PermFail"}
             assert request["container_count"] == 1 + states[:-1].count("PermFail")
             if request["state"] == "Committed":
                 assert states[-1] in ("Queued", "Locked", "Running")
-                assert (states[-1] == "Queued") <= (request["priority"] > 0)
+                wanted.setdefault(request["container_uuid"], []).append(self._want(request))
             else:
                 assert request["state"] == "Final"
                 assert states[-1] in ("Complete", "PermFail", "Cancelled")
-        waiting = [c["uuid"] for c in containers.values() if c["state"] == "Queued"]
-        current = [self.cluster.get_request(uuid)["container_uuid"] for uuid in self.requests]
-        assert set(waiting) <= set(current)
+        for uuid, container in containers.items():
+            if container["state"] not in FINAL:
+                assert container["priority"] == priority_of(wanted.get(uuid, []))
+                assert container["state"] != "Queued" or container["priority"] > 0
+
+    def _want(self, request: dict[str, Any]) -> Want:
+        parent = self.last.get(request["requesting_container_uuid"])
+        inherited = None
+        if parent is not None:
+            inherited = 0 if parent["state"] in FINAL else parent["priority"]
+        return Want(request["priority"], parse_micros(request["created_at"]), inherited)
 
 
 def _try(act: Callable[[], Any]) -> tuple[int, Any]:
@@ -288,11 +404,14 @@ def _reachable(old: ContainerState, new: ContainerState) -> bool:
     return new in following or any(_reachable(step, new) for step in following)
 
 
-def test_whatever_happens_the_contract_holds(make_cluster: Callable[..., Cluster]) -> None:
+def test_whatever_happens_the_contract_holds(
+    make_cluster: Callable[..., Cluster], request: pytest.FixtureRequest
+) -> None:
+    on_postgresql = request.node.callspec.params["make_cluster"] == "postgresql"
     run_state_machine_as_test(
         lambda: Machine(make_cluster(jitter=lambda: 0.5)),  # type: ignore[arg-type]  # any factory will do
         settings=settings(
-            max_examples=50,
+            max_examples=5 if on_postgresql else 50,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
