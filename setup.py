@@ -33,8 +33,8 @@ setup(
         # The table and progress bar of --run, and readable output of --check.
         "rich>=13",
         # The API server: a small ASGI framework, its HTTP server with C parser and loop, the database
-        # toolkit, its migrations and PostgreSQL driver, JSON as fast as the calls want it, and the maker
-        # of the self-signed certificate.
+        # toolkit, its migrations and PostgreSQL driver, JSON as fast as the calls want it, metrics in
+        # Prometheus' format, and the maker of the self-signed certificate.
         "starlette>=1,<2",
         "uvicorn>=0.30",
         "httptools>=0.6",
@@ -43,6 +43,7 @@ setup(
         "alembic>=1.13,<2",
         "psycopg[binary]>=3.2,<4",
         "orjson>=3.10",
+        "prometheus-client>=0.20",
         "cryptography>=42",
     ],
     entry_points={

@@ -12,6 +12,7 @@ import asyncio
 import hmac
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -28,13 +29,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from nodemanager.clock import Clock
-from nodemanager.server import discovery
+from nodemanager.server import discovery, metrics
 from nodemanager.server.answers import error_response, json_response, request_id_of
 from nodemanager.server.discovery import Discovery
 from nodemanager.server.errors import ServerError, not_found
 from nodemanager.server.files import Files
 from nodemanager.server.holding import Bell, Bells
 from nodemanager.server.methods import METHODS, Method
+from nodemanager.server.metrics import Metrics
 from nodemanager.server.payload import check_path, read_payload
 from nodemanager.server.resources import RESOURCES
 from nodemanager.server.service import Answer, Service
@@ -81,11 +83,13 @@ class Api:
         self._bells = Bells()
         self._workers: Workers | None = None
         self._files = Files(service, files_directory, settings.max_file_size)
+        self._metrics = Metrics(service)
         self._discovery = Discovery(settings.cluster_id, settings.max_request_size)
         self._starlette = Starlette(
             routes=[
                 Route(discovery.PATH, self._serve_discovery),
                 Route("/_health/ping", self._serve_health),
+                Route("/metrics", self._serve_metrics),
                 Route("/{path:path}", _Endpoint(self._serve_api)),
             ],
             exception_handlers={HTTPException: _refuse},
@@ -120,7 +124,7 @@ class Api:
     async def _sweep_for_ever(self) -> None:
         while True:
             try:
-                await self._read(self._service.sweep)
+                self._metrics.swept(await self._read(self._service.sweep))
             except Exception:
                 # The next sweep does what this one could not.
                 log.exception("sweep failed")
@@ -152,6 +156,22 @@ class Api:
         return response
 
     async def _serve_health(self, request: Request) -> Response:
+        return self._refuse_stranger(request) or json_response({"health": "OK"})
+
+    async def _serve_metrics(self, request: Request) -> Response:
+        refusal = self._refuse_stranger(request)
+        if refusal is not None:
+            return refusal
+        try:
+            text = await self._read(self._metrics.text)
+        except DBAPIError as error:
+            return json_response(
+                {"errors": [f"the database did not do its part: {error.orig}"]}, 503
+            )
+        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    def _refuse_stranger(self, request: Request) -> Response | None:
+        """The answer to whoever does not show the management token; as in the old node manager."""
         token = self._settings.management_token
         if not token:
             return json_response({"errors": ["disabled"]}, 404)
@@ -160,10 +180,11 @@ class Api:
             return json_response({"errors": ["authorization required"]}, 401)
         if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
             return json_response({"errors": ["authorization error"]}, 403)
-        return json_response({"health": "OK"})
+        return None
 
     async def _serve_api(self, request: Request) -> Response:
         request_id = request_id_of(request)
+        began = time.perf_counter()
         try:
             response = await self._answer(request)
         except ServerError as error:
@@ -178,6 +199,12 @@ class Api:
             log.exception("%s %s (%s)", request.method, request.url.path, request_id)
             response = error_response(500, ["internal error, see the server's log"], request_id)
         response.headers["X-Request-Id"] = request_id
+        method: Method | None = getattr(request.state, "method", None)
+        self._metrics.answered(
+            "none" if method is None else method.id,
+            response.status_code,
+            None if method is not None and method.wait else time.perf_counter() - began,
+        )
         return response
 
     async def _answer(self, request: Request) -> Response:
@@ -196,6 +223,7 @@ class Api:
             await self._read(lambda: self._service.authenticate(*tokens))
             raise not_found()
         method = route.method
+        request.state.method = method
         query, body = payload.arguments(method, RESOURCES[method.resource].singular)
         call = Call(tokens, method, route.path, query, body)
         if method.wait:
@@ -228,6 +256,7 @@ class Api:
                 return reply
             give_up_at = began + _patience(arguments.get("wait"))
             gone = asyncio.create_task(_disconnection(request, bell))
+            self._metrics.holding(1)
             try:
                 while not reply["items"] and not self._bells.closing:
                     left = give_up_at - loop.time()
@@ -238,6 +267,7 @@ class Api:
                         raise ClientDisconnect
                     reply = await self._perform(call)
             finally:
+                self._metrics.holding(-1)
                 gone.cancel()
         return reply
 

@@ -85,7 +85,8 @@ class Exchange:
 
         await self.app(scope, receive, send)
         answer = b"".join(m.get("body", b"") for m in self.sent)
-        return self.sent[0]["status"], json.loads(answer) if answer else None
+        is_json = answer.startswith((b"{", b"["))
+        return self.sent[0]["status"], json.loads(answer) if is_json else answer.decode()
 
 
 @pytest.fixture
@@ -215,6 +216,34 @@ def test_health(play: Callable[[Scenario], None]) -> None:
             status, answer = await Exchange(app, "GET", "/_health/ping", token=token).run()
             assert status == expected
             assert (answer == {"health": "OK"}) == (status == 200)
+
+    play(scenario)
+
+
+def test_metrics(
+    service: Service, play: Callable[[Scenario], None], claim_body: dict[str, Any]
+) -> None:
+    commit(service)
+
+    async def scenario(app: Api) -> None:
+        assert (await Exchange(app, "GET", "/metrics", token="wrong").run())[0] == 403
+        claim = Exchange(app, "POST", "/arvados/v1/containers/claim", claim_body, token="")
+        assert (await claim.run())[0] == 200
+        assert (await Exchange(app, "GET", "/arvados/v1/nothing").run())[0] == 404
+        _, task = await held(app, {**claim_body, "claim_id": "d"})
+        await asyncio.to_thread(commit, service)
+        assert (await task)[0] == 200
+        _, text = await Exchange(app, "GET", "/metrics", token="manage").run()
+        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+        prefix = "arvados_dispatch_api_"
+        requests = prefix + "requests_total"
+        assert lines[requests + '{method="containers.claim",status="200"}'] == "2.0"
+        assert lines[requests + '{method="none",status="404"}'] == "1.0"
+        assert lines[prefix + 'containers{state="Locked"}'] == "2.0"
+        assert lines[prefix + 'containers{state="Queued"}'] == "0.0"
+        assert lines[prefix + "held_requests"] == "0.0"
+        silence = prefix + 'dispatcher_silence_seconds{dispatcher="elm"}'
+        assert 0 <= float(lines[silence]) < PATIENCE
 
     play(scenario)
 
