@@ -44,9 +44,10 @@ bench: $(STAMP) ## what we claim about speed, measured here
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/api.py --sizes 1000 10000 --seconds 1
 
-docs: $(STAMP) ## write the example config and the reference page anew
+docs: $(STAMP) ## write the example config and the reference pages anew
 	$(BIN)/python -m nodemanager.config --example > etc/nodemanager.cfg.example
 	$(BIN)/python -m nodemanager.config --reference > docs/reference/configuration.md
+	$(BIN)/python -m nodemanager.server.reference > docs/reference/api.md
 
 clean: ## remove the virtual environment and the examples' state
 	rm -rf $(VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

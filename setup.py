@@ -20,10 +20,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["nodemanager", "nodemanager.*"]),
-    package_data={
-        "nodemanager": ["py.typed"],
-        "nodemanager.server.migrations": ["script.py.mako"],
-    },
+    package_data={"nodemanager": ["py.typed"]},
     install_requires=[
         # What the daemon stands on.
         "pykka>=4.5,<5",

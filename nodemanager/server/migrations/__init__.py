@@ -2,6 +2,10 @@
 
 A database of any older version is brought up to date when a server starts, in one transaction, while other
 servers that start wait. Alembic does the work; it is loaded only when there is some.
+
+To change a table: change `schema`, write the next module in `versions` by the example of the others, and raise
+`HEAD`. ``pytest tests/server/test_migrations.py`` shows, on both databases, what the steps and `schema` do not
+agree on. A step that was released is never changed: it says what old databases look like.
 """
 
 from __future__ import annotations
