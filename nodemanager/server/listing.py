@@ -29,7 +29,8 @@ MOST_ITEMS = 1000
 
 _DEFAULT_ORDER = ("modified_at desc", "uuid desc")
 _LARGEST = 2**62
-_ALWAYS_KNOWN = frozenset(field.name for field in COMMON_FIELDS)
+# Who sweeps is no user.
+_ALWAYS_KNOWN = frozenset(field.name for field in COMMON_FIELDS) - {"modified_by_user_uuid"}
 
 
 def list_records(
