@@ -196,8 +196,7 @@ def test_both_find_the_same_in_the_same_order(
     pair.fill(rows, containers)
     for params in asked:
         # JSON is handed through as text, which PostgreSQL spells in its own way.
-        params = {**params, "select": ORDERED}
-        on_sqlite, on_postgresql = pair.listed(params)
+        on_sqlite, on_postgresql = pair.listed({**params, "select": ORDERED})
         assert on_sqlite == on_postgresql, params
 
 
