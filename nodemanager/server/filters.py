@@ -16,7 +16,14 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, not_, or_, selec
 from nodemanager.model import UUID_INFIX
 from nodemanager.server.dialect import Dialect, any_of, dialect_of
 from nodemanager.server.errors import invalid
-from nodemanager.server.operands import bad_type, check_scalar, refuse_structure, shown, stored
+from nodemanager.server.operands import (
+    bad_type,
+    check_scalar,
+    is_storable,
+    refuse_structure,
+    shown,
+    stored,
+)
 from nodemanager.server.resources import RESOURCES, Field, FieldType, Resource
 
 # Below the limits of SQLite: depth of an expression, variables of a statement, length of a pattern.
@@ -107,7 +114,7 @@ class Filters:
             head, dot, key = key.partition(".")
         field = self._field(head)
         if dot:
-            if field.type is not FieldType.JSON_OBJECT or "\0" in key:
+            if field.type is not FieldType.JSON_OBJECT or not is_storable(key):
                 raise invalid(f"Invalid attribute '{shown(name)}' in filter")
             # A property named by a URL may be written in angle brackets.
             key = key[1:-1] if key.startswith("<") and key.endswith(">") else key
@@ -196,7 +203,7 @@ class Filters:
     def _pattern(self, text: ColumnElement[Any], op: str, operand: Any) -> ColumnElement[bool]:
         if not isinstance(operand, str):
             raise bad_type(op, operand)
-        if len(operand) > _LONGEST_PATTERN or "\0" in operand:
+        if len(operand) > _LONGEST_PATTERN or not is_storable(operand):
             raise invalid(f"Invalid operand for '{op}' operator in filters: no usable pattern")
         if re.search(r"(?<!\\)(\\\\)*\\\Z", operand):
             raise invalid(f"Invalid operand for '{op}' operator in filters: ends with a backslash")
@@ -210,14 +217,16 @@ class Filters:
             raise bad_type("is_a", operand)
         infixes = [_INFIX_BY_KIND[kind] for kind in kinds if kind in _INFIX_BY_KIND]
         column = self._column(field)
-        return any_of([column.like(f"_____-{infix}-_______________") for infix in infixes])
+        return any_of(
+            [self._dialect.like(column, f"_____-{infix}-_______________") for infix in infixes]
+        )
 
     def _json(self, field: Field, op: str, operand: Any) -> ColumnElement[bool]:
         """`exists` (one key) and `contains` (all of some keys or elements) on a whole JSON value."""
         if field.type not in _JSON_TYPES:
             raise invalid(f"Invalid attribute '{field.name}' for operator '{op}' in filter")
         keys = operand if isinstance(operand, list) and op == "contains" else [operand]
-        if not all(isinstance(key, str) and "\0" not in key for key in keys):
+        if not all(isinstance(key, str) and is_storable(key) for key in keys):
             raise bad_type(op, operand)
         has = (
             self._dialect.has_key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ def stored(field: Field, operand: Any) -> Any:
     try:
         match field.type:
             case FieldType.STRING | FieldType.TEXT if isinstance(operand, str):
-                if "\0" not in operand:
+                if is_storable(operand):
                     return operand
             case FieldType.INTEGER:
                 return _integer(operand)
@@ -67,9 +68,28 @@ def _number(operand: Any) -> float:
 def check_scalar(op: str, operand: Any) -> None:
     """Refuse what no JSON scalar of ours can be compared with."""
     refuse_structure(op, operand)
-    too_large = isinstance(operand, int) and abs(operand) > _LARGEST
-    if too_large or (isinstance(operand, str) and "\0" in operand):
+    match operand:
+        case str():
+            fits = is_storable(operand)
+        case float():  # Python reads NaN and Infinity as JSON, which no database does
+            fits = math.isfinite(operand)
+        case int():
+            fits = abs(operand) <= _LARGEST
+        case _:
+            fits = True
+    if not fits:
         raise invalid(f"Invalid operand '{shown(operand)}' for '{op}' operator in filters")
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database takes the text at all: it has neither NUL nor half of a surrogate pair."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def refuse_structure(op: str, operand: Any) -> None:

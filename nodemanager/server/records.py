@@ -33,6 +33,10 @@ SET_BY_SERVER = frozenset(
 )  # fmt: skip
 """Dropped from what clients send, as stock Arvados does: clients send records back as they got them."""
 
+# As in stock Arvados, whose columns are varchar(255). PostgreSQL cannot have more than 2.7 kB in an index.
+_LONGEST_UUID = 255
+_TOO_LONG = f"is longer than {_LONGEST_UUID} characters"
+
 _TYPES: Mapping[FieldType, tuple[type, ...]] = {
     FieldType.STRING: (str,),
     FieldType.TEXT: (str,),
@@ -116,6 +120,8 @@ def own(caller: Caller, owner_uuid: Any) -> str:
         return str(caller.user_uuid)
     if caller.kind != "root":
         raise forbidden("owner_uuid: only an administrator makes records for others")
+    if len(str(owner_uuid)) > _LONGEST_UUID:
+        raise invalid(f"owner_uuid: {_TOO_LONG}")
     return str(owner_uuid)
 
 
@@ -141,6 +147,8 @@ def checked(resource: Resource, attributes: Mapping[str, Any]) -> dict[str, Any]
             problems.append(f"{name}: must be of type {field.type}")
         elif broken := [str(p) for p in plain(name, value)]:
             problems.extend(broken)
+        elif name.endswith("_uuid") and len(str(value)) > _LONGEST_UUID:
+            problems.append(f"{name}: {_TOO_LONG}")
         elif field.type is FieldType.DATETIME:
             try:
                 stored[name] = parse_micros(str(value))

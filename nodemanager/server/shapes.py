@@ -15,10 +15,13 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from nodemanager.fit import can_run
 from nodemanager.model import Capabilities, Container, ContainerState, Resources, resources_of
+from nodemanager.server.errors import invalid
 from nodemanager.server.resources import Row
 from nodemanager.server.schema import dispatchers, shape_fits, shapes
 from nodemanager.server.transaction import Transaction
 
+# ASCII, and below the 2.7 kB that PostgreSQL can have in an index.
+_LONGEST_FORM = 2500
 _FIND = select(shapes.c.id).where(shapes.c.form == bindparam("form"))
 _ALIVE = select(dispatchers.c.uuid, dispatchers.c.capabilities).where(
     dispatchers.c.state == "alive"
@@ -30,8 +33,15 @@ _FITS = select(shape_fits.c.shape_id).where(
 
 
 def shape_of(tx: Transaction, container: Row) -> int:
-    """The id of the shape of a container about to be stored; a new shape is judged at once."""
+    """The id of the shape of a container about to be stored; a new shape is judged at once.
+
+    Raises `ServerError` 422 for demands that are too long to be told apart by an index.
+    """
     form = _form(container)
+    if len(form) > _LONGEST_FORM:
+        raise invalid(
+            "scheduling_parameters, runtime_constraints: too many or too long names of partitions and GPUs"
+        )
     found = tx.conn.execute(_FIND, {"form": form}).scalar()
     if found is not None:
         return int(found)

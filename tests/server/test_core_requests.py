@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -301,3 +302,17 @@ def test_users_see_their_own_only(cluster: Cluster) -> None:
 def test_a_dispatcher_asks_for_nothing(cluster: Cluster) -> None:
     body = {"container_request": cluster.work()}
     cluster.refused(403, "container_requests.create", body, token=cluster.dispatcher().token)
+
+
+def test_what_no_index_could_hold_is_refused(cluster: Cluster) -> None:
+    too_long = secrets.token_hex(10_000)  # of what cannot be compressed
+    root, link = cluster.root_token, {"link_class": "note", "name": "n"}
+    cluster.refused(422, "links.create", {"link": {**link, "head_uuid": too_long}})
+    cluster.refused(422, "logs.create", {"log": {"object_uuid": too_long}})
+    cluster.refused(422, "logs.create", {"log": {"owner_uuid": too_long}}, token=root)
+    asked = {"container_request": {"owner_uuid": too_long}}
+    cluster.refused(422, "container_requests.create", asked, token=root)
+    asked = {"container_request": cluster.work(scheduling_parameters={"partitions": [too_long]})}
+    words = cluster.refused(422, "container_requests.create", asked)
+    assert "partitions" in words
+    cluster.call("container_requests.create", {"container_request": {"name": too_long}})
