@@ -141,7 +141,7 @@ def _to_be_changed(tx: Transaction, resource: Resource, call: Call) -> Row:
     ):
         raise forbidden(f"{call.uuid} is not this token's to {call.method.name}")
     if resource.plural == "links":
-        check_not_written_elsewhere(row)
+        check_not_written_elsewhere(tx.caller, row)
     return row
 
 
