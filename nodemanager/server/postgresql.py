@@ -193,6 +193,7 @@ def _engine(url: URL, settings: Sequence[str]) -> Engine:
         pool_size=_POOL_SIZE,
         max_overflow=_POOL_SIZE,
         connect_args={"connect_timeout": _CONNECT_SECONDS},
+        hide_parameters=True,  # errors are logged, and secrets are among the parameters
     )
 
     def configure(connection: Any, _record: Any) -> None:

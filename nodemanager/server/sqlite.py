@@ -125,10 +125,17 @@ class Sqlite:
             "cached_statements": _CACHED_STATEMENTS,
         }
         if self._path is None:
-            engine = create_engine(url, connect_args=arguments, poolclass=StaticPool)
+            engine = create_engine(
+                url, connect_args=arguments, poolclass=StaticPool, hide_parameters=True
+            )
         else:
             engine = create_engine(
-                url, connect_args=arguments, poolclass=QueuePool, pool_size=8, max_overflow=24
+                url,
+                connect_args=arguments,
+                poolclass=QueuePool,
+                pool_size=8,
+                max_overflow=24,
+                hide_parameters=True,  # errors are logged, and secrets are among the parameters
             )
         event.listen(engine, "connect", self._configure)
         event.listen(engine, "begin", _begin)
