@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, or_, select
 
 from nodemanager.server import schema
+from nodemanager.server.computed import pinged_lately
 from nodemanager.server.errors import forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement, Parameters, all_of
 from nodemanager.server.resources import RESOURCES, Resource, Row
@@ -57,7 +58,8 @@ def _tokens_of(caller: Caller) -> ColumnElement[bool]:
 
 def _seen_by(plural: str, is_own: ColumnElement[bool], caller: Caller) -> ColumnElement[bool]:
     """The requests for which `is_own` holds, and what is behind them: their containers of every attempt,
-    why those wait, and what is logged of either. A container's token sees its container as well."""
+    why those wait, and what is logged of either. A container's token sees its container as well. Nodes
+    are for users to see while they are there."""
     behind = (
         select(_attempts.container_uuid)
         .join_from(
@@ -75,6 +77,8 @@ def _seen_by(plural: str, is_own: ColumnElement[bool], caller: Caller) -> Column
             reasons = _links.link_class == "dispatch"
             seen = and_(reasons, _among(_links.head_uuid, behind, itself))
             return seen if itself else or_(_links.owner_uuid == caller.user_uuid, seen)
+        case "nodes":
+            return false() if itself else pinged_lately()
         case "logs":
             seen = _among(_logs.object_uuid, behind, itself)
             if itself:

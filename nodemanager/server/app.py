@@ -225,7 +225,8 @@ class Api:
         method = route.method
         request.state.method = method
         query, body = payload.arguments(method, RESOURCES[method.resource].singular)
-        call = Call(tokens, method, route.path, query, body)
+        address = request.client.host if request.client else ""
+        call = Call(tokens, method, route.path, query, body, address)
         if method.wait:
             return json_response(await self._held(request, call))
         if method.writes:

@@ -287,7 +287,7 @@ def auth(tx: Transaction, call: Call) -> dict[str, Any]:
     return {
         "kind": "arvados#apiClientAuthorization",
         "uuid": token.uuid,
-        "api_token": token.text,
+        "api_token": token.secret,
         "container_uuid": row["uuid"],
         "scopes": ["all"],
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, not_, or_, select, true
 
-from nodemanager.model import UUID_INFIX
+from nodemanager.server.computed import KIND_OF_INFIX
 from nodemanager.server.dialect import Dialect, any_of, dialect_of
 from nodemanager.server.errors import invalid
 from nodemanager.server.operands import bad_type, check_scalar, refuse_structure, shown, stored
@@ -82,7 +82,8 @@ class Filters:
         if names == "any":
             if op not in ("like", "ilike", "="):
                 raise invalid(f"Invalid operator '{op}' for attribute 'any' in filter")
-            names = [f.name for f in self._resource.published if f.type in _TEXT_TYPES]
+            columns = (f for f in self._resource.fields if f.published)
+            names = [f.name for f in columns if f.type in _TEXT_TYPES]
         elif isinstance(names, str):
             names = [names]
         if not isinstance(names, list) or not 0 < len(names) <= _MOST_FILTERS:
@@ -125,7 +126,7 @@ class Filters:
         return field
 
     def _column(self, field: Field) -> Any:
-        return self._resource.table.c[field.name]
+        return self._resource.expression(field)
 
     def _expression(self, found: re.Match[str], op: str, operand: Any) -> ColumnElement[bool]:
         """``["(a <= b)", "=", true]`` on two integer attributes."""
@@ -263,7 +264,4 @@ class Filters:
         raise invalid(f"Invalid operator for subproperty search '{shown(op)}'")
 
 
-_INFIX_BY_KIND = {
-    "arvados#" + singular[0] + singular.title().replace("_", "")[1:]: infix
-    for singular, infix in UUID_INFIX.items()
-}
+_INFIX_BY_KIND = {kind: infix for infix, kind in KIND_OF_INFIX.items()}

@@ -101,7 +101,11 @@ def _order(resource: Resource, given: Any, only: list[str] | None) -> list[Colum
     which stock Arvados appends, that is how the indexes continue. `only` (for distinct rows) names the
     attributes that can be ordered by at all.
     """
-    allowed = [f.name for f in resource.published if only is None or f.name in only]
+    allowed = [
+        f.name
+        for f in resource.published
+        if f.name not in resource.computed and (only is None or f.name in only)
+    ]
     terms = _parsed_order(resource, _order_terms(given), allowed)
     if not terms:
         terms = _parsed_order(resource, _DEFAULT_ORDER, allowed)

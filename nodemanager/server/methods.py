@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 ParameterType = Literal["string", "integer", "number", "boolean", "object", "array"]
@@ -39,6 +39,8 @@ class Method:
     """The body is ``{singular: {...}}`` or the bare JSON object."""
     wait: bool = False
     doc: str = ""
+    open: bool = False
+    """It needs no token: its caller shows a secret of its own."""
     mints: bool = False
     """A GET that writes all the same: it makes a token."""
 
@@ -76,6 +78,16 @@ _LIST = (
     Parameter(
         "count", "string", default="exact", doc="exact or none: whether items_available is told."
     ),
+    # Stock parameters that clients send; here is no trash, no old version, no other cluster.
+    Parameter("include_trash", "boolean", default=False, doc="Without effect."),
+    Parameter("include_old_versions", "boolean", default=False, doc="Without effect."),
+    Parameter("cluster_id", "string", doc="Without effect."),
+    Parameter("bypass_federation", "boolean", default=False, doc="Without effect."),
+)
+_NEW = (
+    _SELECT,
+    Parameter("ensure_unique_name", "boolean", default=False, doc="Without effect."),
+    Parameter("cluster_id", "string", doc="Without effect."),
 )
 
 
@@ -90,9 +102,16 @@ def _list(resource: str) -> Method:
     return Method(resource, "list", "GET", resource, "list", _LIST, doc="Many records.")
 
 
-def _create(resource: str, doc: str) -> Method:
+def _create(resource: str, doc: str, *more: Parameter) -> Method:
     return Method(
-        resource, "create", "POST", resource, f"{resource}.create", (_SELECT,), body=True, doc=doc
+        resource,
+        "create",
+        "POST",
+        resource,
+        f"{resource}.create",
+        (*_NEW, *more),
+        body=True,
+        doc=doc,
     )
 
 
@@ -232,11 +251,63 @@ def _dispatchers() -> Iterator[Method]:
     )  # fmt: skip
 
 
+def _nodes() -> Iterator[Method]:
+    resource = "nodes"
+    assign = Parameter(
+        "assign_slot",
+        "boolean",
+        default=False,
+        doc="Give it a slot and a host name if it has none.",
+    )
+    yield replace(_list(resource), handler="nodes.list")
+    yield _get(resource)
+    yield _create(resource, "A record for a machine that is going to boot.", assign)
+    yield _update(resource, "Edit, or make ready for another machine.", assign)
+    yield _delete(resource)
+    yield Method(
+        resource, "ping", "POST", "nodes/{uuid}/ping", "nodes.ping",
+        (
+            _UUID,
+            Parameter("ping_secret", "string", doc="What the machine was given; no token is needed."),
+            Parameter("instance_id", "string", doc="What its cloud calls it."),
+            Parameter("local_ipv4", "string", doc="Its address, if not the one the call comes from."),
+            Parameter("total_cpu_cores", "integer", doc="How many cores it has."),
+            Parameter("total_ram_mb", "integer", doc="How much RAM it has."),
+            Parameter("total_scratch_mb", "integer", doc="How much scratch space it has."),
+        ),
+        body=True, open=True,
+        doc="The machine is there; answers the record, with its slot and host name.",
+    )  # fmt: skip
+
+
+def _authorizations() -> Iterator[Method]:
+    resource = "api_client_authorizations"
+    yield Method(
+        resource, "current", "GET", f"{resource}/current", f"{resource}.current", (_SELECT,),
+        doc="This token, without its secret.",
+    )  # fmt: skip
+    yield Method(
+        resource, "create_system_auth", "POST", f"{resource}/create_system_auth",
+        f"{resource}.create_system_auth",
+        (
+            Parameter("api_client_id", "integer", doc="Without effect."),
+            Parameter("scopes", "array", doc='What it may be used for; ["all"] by default.'),
+        ),
+        doc="A token of the system user; `api_token` in the answer is its secret, told this once.",
+    )  # fmt: skip
+    yield _list(resource)
+    yield _get(resource)
+    yield _create(resource, "A token; `api_token` in the answer is its secret, told this once.")
+    yield _update(resource, "Change `scopes` or `expires_at`.")
+    yield _delete(resource)
+
+
 def _others() -> Iterator[Method]:
     for resource in ("links", "logs"):
         yield _list(resource)
         yield _get(resource)
         yield _create(resource, "Add a record.")
+        yield _update(resource, "Change the record.")
         yield _delete(resource)
     yield Method(
         "users", "current", "GET", "users/current", "users.current", (_SELECT,),
@@ -244,16 +315,15 @@ def _others() -> Iterator[Method]:
     )  # fmt: skip
     yield _list("users")
     yield _get("users")
-    yield Method(
-        "api_client_authorizations", "current", "GET", "api_client_authorizations/current",
-        "api_client_authorizations.current", (_SELECT,),
-        doc="This token, without its secret.",
-    )  # fmt: skip
+    yield _create("users", "For administrators.")
+    yield _update("users", "For administrators; a user who is not active cannot act.")
 
 
 METHODS: tuple[Method, ...] = (
     *_container_requests(),
     *_containers(),
     *_dispatchers(),
+    *_nodes(),
+    *_authorizations(),
     *_others(),
 )

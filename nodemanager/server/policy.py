@@ -23,5 +23,7 @@ class Policy:
     """For so long a container is not offered again to the dispatcher that gave it back."""
     sweep_interval: float = 5.0
     """How often the servers look after the leases; a longer gap was an outage of theirs."""
+    max_compute_nodes: int = 64
+    """So many slots there are for nodes."""
     root_token: str = field(default="", repr=False)
     """Secret of the administrator; empty: there is none."""

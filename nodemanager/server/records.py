@@ -1,29 +1,31 @@
-"""What is the same for every resource: get, list; and for links and logs, create and delete."""
+"""What is the same for every resource: get, list; and for links and logs, create, update and delete."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import ColumnElement, insert, select
 from sqlalchemy import delete as delete_from
 
 from nodemanager.container_request import plain
 from nodemanager.model import new_uuid
-from nodemanager.server.access import find, restriction, sees
+from nodemanager.server.access import find, lookup, restriction, sees
+from nodemanager.server.attempts import write
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
-from nodemanager.server.hot import HotStatement
+from nodemanager.server.links import check_link, check_not_written_elsewhere
 from nodemanager.server.listing import list_records
 from nodemanager.server.resources import (
     RESOURCES,
     FieldType,
     Projection,
     Resource,
+    Row,
     parse_micros,
-    render,
 )
-from nodemanager.server.transaction import Call, Caller, Transaction
+from nodemanager.server.transaction import Call, Transaction
 
 SET_BY_SERVER = frozenset(
     {
@@ -45,24 +47,42 @@ _TYPES: Mapping[FieldType, tuple[type, ...]] = {
 }
 
 
+_UUID = re.compile(r"[a-z0-9]{5}-([a-z0-9]{5})-[a-z0-9]{15}")
+_BY_INFIX: Mapping[str, Resource] = {each.infix: each for each in RESOURCES.values()}
+
+
 def get(tx: Transaction, call: Call) -> dict[str, Any]:
     """One record the caller may see."""
     resource = RESOURCES[call.method.resource]
-    if not sees(tx, tx.caller, resource, call.uuid):
-        raise not_found()
-    shown, statement = _single(resource.plural, None if call.select is None else tuple(call.select))
-    row = statement.first(tx.conn, {"key": call.uuid})
+    return _read(tx, resource, call.uuid, call.select, restriction(tx.caller, resource))
+
+
+def shown(
+    tx: Transaction, resource: Resource, uuid: str, select: list[str] | None
+) -> dict[str, Any]:
+    """The record as it is now, for whoever has just written it."""
+    return _read(tx, resource, uuid, select, None)
+
+
+def _read(
+    tx: Transaction,
+    resource: Resource,
+    uuid: str,
+    names: list[str] | None,
+    seen: ColumnElement[bool] | None,
+) -> dict[str, Any]:
+    projection = _projection(resource.plural, None if names is None else tuple(names))
+    table = resource.table
+    wanted = select(*(projection.columns or [table.c.uuid])).where(table.c.uuid == uuid)
+    row = tx.conn.execute(wanted if seen is None else wanted.where(seen)).first()
     if row is None:
         raise not_found()
-    return shown.record(row)
+    return projection.record(row)
 
 
-@lru_cache(1000)
-def _single(plural: str, names: tuple[str, ...] | None) -> tuple[Projection, HotStatement]:
-    resource = RESOURCES[plural]
-    shown = Projection(resource, names)
-    columns = shown.columns or [resource.table.c.uuid]
-    return shown, HotStatement(select(*columns).where(resource.table.c.uuid == bindparam("key")))
+@lru_cache
+def _projection(plural: str, names: tuple[str, ...] | None) -> Projection:
+    return Projection(RESOURCES[plural], names)
 
 
 def list_(tx: Transaction, call: Call) -> dict[str, Any]:
@@ -77,43 +97,106 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
     if tx.caller.kind not in ("root", "user"):
         raise forbidden(f"this token may not create {resource.plural}")
     values = checked(resource, call.attributes)
-    owner = own(tx.caller, values.get("owner_uuid"))
-    if values.get("link_class") == "dispatch":
-        raise invalid("link_class: dispatch links are made by containers.annotate")
-    row: dict[str, Any] = {f.name: f.default for f in resource.fields}
-    row.update(values)
-    row.update(
-        uuid=new_uuid(tx.cluster_id, resource.singular),
-        owner_uuid=owner,
-        created_at=tx.now,
-        modified_at=tx.now,
-        modified_by_user_uuid=tx.caller.user_uuid,
-    )
-    if "event_at" in row and row["event_at"] is None:
-        row["event_at"] = tx.now
-    tx.conn.execute(insert(resource.table).values(**row))
-    return render(resource, row, call.select)
+    if resource.plural == "links":
+        check_link(tx.caller, values)
+    check_references(tx, values)
+    values["owner_uuid"] = own(tx, values.get("owner_uuid"))
+    if resource.plural == "logs" and values.get("event_at") is None:
+        values["event_at"] = tx.now
+    return shown(tx, resource, add(tx, resource, values), call.select)
+
+
+def update(tx: Transaction, call: Call) -> dict[str, Any]:
+    """Change a link or (as administrator) a log entry."""
+    resource = RESOURCES[call.method.resource]
+    row = _to_be_changed(tx, resource, call)
+    changed = changes_of(row, checked(resource, call.attributes))
+    if resource.plural == "links":
+        check_link(tx.caller, {**row, **changed})
+    check_references(tx, changed)
+    if "owner_uuid" in changed:
+        changed["owner_uuid"] = own(tx, changed["owner_uuid"])
+    if changed:
+        write(tx, resource.plural, call.uuid, changed)
+    return shown(tx, resource, call.uuid, call.select)
 
 
 def delete(tx: Transaction, call: Call) -> dict[str, Any]:
     """Remove a link or (as administrator) a log entry; answers what it was."""
     resource = RESOURCES[call.method.resource]
-    row = find(tx, resource, call.uuid)
+    _to_be_changed(tx, resource, call)
+    return remove(tx, resource, call.uuid)
+
+
+def _to_be_changed(tx: Transaction, resource: Resource, call: Call) -> Row:
+    row = find(tx, resource, call.uuid, lock=True)
     if tx.caller.kind != "root" and (
-        resource.plural == "logs" or row["owner_uuid"] != tx.caller.user_uuid
+        tx.caller.kind != "user"
+        or resource.plural == "logs"
+        or row["owner_uuid"] != tx.caller.user_uuid
     ):
-        raise forbidden(f"{call.uuid} is not this token's to delete")
-    tx.conn.execute(delete_from(resource.table).where(resource.table.c.uuid == call.uuid))
-    return render(resource, row)
+        raise forbidden(f"{call.uuid} is not this token's to {call.method.name}")
+    if resource.plural == "links":
+        check_not_written_elsewhere(row)
+    return row
 
 
-def own(caller: Caller, owner_uuid: Any) -> str:
-    """The owner of what the caller makes: itself; only an administrator makes for others."""
-    if owner_uuid is None or owner_uuid == caller.user_uuid:
-        return str(caller.user_uuid)
-    if caller.kind != "root":
+def add(tx: Transaction, resource: Resource, values: Mapping[str, Any]) -> str:
+    """Insert a record with `values`, which must name its owner, and return its UUID."""
+    row: dict[str, Any] = {f.name: f.default for f in resource.fields}
+    row.update(values)
+    row.update(
+        uuid=new_uuid(tx.cluster_id, resource.singular),
+        created_at=tx.now,
+        modified_at=tx.now,
+        modified_by_user_uuid=tx.caller.user_uuid,
+    )
+    tx.conn.execute(insert(resource.table), row)
+    return str(row["uuid"])
+
+
+def remove(tx: Transaction, resource: Resource, uuid: str) -> dict[str, Any]:
+    """Delete the record, which must exist, and answer what it was."""
+    record = shown(tx, resource, uuid, None)
+    tx.conn.execute(delete_from(resource.table).where(resource.table.c.uuid == uuid))
+    return record
+
+
+def own(tx: Transaction, owner_uuid: Any) -> str:
+    """The owner of what the caller makes: itself; only an administrator makes for other users."""
+    if owner_uuid is None or owner_uuid == tx.caller.user_uuid:
+        return str(tx.caller.user_uuid)
+    if tx.caller.kind != "root":
         raise forbidden("owner_uuid: only an administrator makes records for others")
+    if lookup(tx, RESOURCES["users"], str(owner_uuid)) is None:
+        raise _unknown("owner_uuid", owner_uuid)
     return str(owner_uuid)
+
+
+def check_references(tx: Transaction, attributes: Mapping[str, Any]) -> None:
+    """Whatever is named by an attribute ending in ``_uuid`` must exist, and the caller must see it.
+
+    UUIDs of kinds that we have no records of are taken as they are (arvados_model.rb, 856-929).
+    `owner_uuid` is the business of `own`.
+    """
+    for name, value in attributes.items():
+        if not name.endswith("_uuid") or name == "owner_uuid" or not isinstance(value, str):
+            continue
+        form = _UUID.fullmatch(value)
+        resource = _BY_INFIX.get(form[1]) if form else None
+        if resource is None:
+            continue
+        if lookup(tx, resource, value) is None or not sees(tx, tx.caller, resource, value):
+            raise _unknown(name, value)
+
+
+def _unknown(name: str, uuid: Any) -> ServerError:
+    return invalid(f"{name}: '{ascii(uuid)[1:-1][:100]}' not found")
+
+
+def changes_of(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `values` that the record does not have yet."""
+    return {name: value for name, value in values.items() if row[name] != value}
 
 
 def checked(resource: Resource, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +207,7 @@ def checked(resource: Resource, attributes: Mapping[str, Any]) -> dict[str, Any]
     stored: dict[str, Any] = {}
     problems: list[str] = []
     for name, value in attributes.items():
-        if name in SET_BY_SERVER:
+        if name in SET_BY_SERVER or name in resource.computed:
             continue
         field = resource.field(name)
         if field is None or not field.published:

@@ -64,7 +64,7 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
     row.update(_stored(with_defaults(given)))
     row.update(
         uuid=new_uuid(tx.cluster_id, "container_request"),
-        owner_uuid=own(tx.caller, given.get("owner_uuid")),
+        owner_uuid=own(tx, given.get("owner_uuid")),
         created_at=tx.now,
         modified_at=tx.now,
         modified_by_user_uuid=tx.caller.user_uuid,
@@ -82,7 +82,7 @@ def update(tx: Transaction, call: Call) -> dict[str, Any]:
     row = _own(tx, call.uuid)
     given = _given(call.attributes)
     if "owner_uuid" in given:
-        given["owner_uuid"] = own(tx.caller, given["owner_uuid"])
+        given["owner_uuid"] = own(tx, given["owner_uuid"])
     state = RequestState(row["state"])
     target = RequestState(given.get("state") or state)
     if target is not state:

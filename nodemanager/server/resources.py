@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Table, Text, cast
 
 from nodemanager.model import UUID_INFIX
 from nodemanager.server import schema
+from nodemanager.server.computed import COMPUTED, Computed
 from nodemanager.server.schema import Field, FieldType
 
 __all__ = [
@@ -45,6 +46,9 @@ class Resource:
     schema: str
     table: Table
     fields: tuple[Field, ...]
+    """Those that are columns of `table`."""
+    computed: Mapping[str, Computed] = field(default_factory=dict)
+    """Those that are not; nobody writes them."""
 
     @property
     def kind(self) -> str:
@@ -62,8 +66,16 @@ class Resource:
 
     @property
     def published(self) -> tuple[Field, ...]:
-        """The fields a client may see, select, filter and order by."""
-        return tuple(f for f in self.fields if f.published)
+        """The fields a client may see, select and filter by."""
+        return (
+            *(f for f in self.fields if f.published),
+            *(each.field for each in self.computed.values()),
+        )
+
+    def expression(self, field: Field) -> ColumnElement[Any]:
+        """The field in a query."""
+        computed = self.computed.get(field.name)
+        return self.table.c[field.name] if computed is None else computed.expression
 
 
 RESOURCES: Mapping[str, Resource] = {
@@ -82,8 +94,9 @@ RESOURCES: Mapping[str, Resource] = {
         Resource(
             "dispatchers", "dispatcher", "Dispatcher", schema.dispatchers, schema.DISPATCHER_FIELDS
         ),
-        Resource("links", "link", "Link", schema.links, schema.LINK_FIELDS),
-        Resource("logs", "log", "Log", schema.logs, schema.LOG_FIELDS),
+        Resource("links", "link", "Link", schema.links, schema.LINK_FIELDS, COMPUTED["links"]),
+        Resource("logs", "log", "Log", schema.logs, schema.LOG_FIELDS, COMPUTED["logs"]),
+        Resource("nodes", "node", "Node", schema.nodes, schema.NODE_FIELDS, COMPUTED["nodes"]),
         Resource("users", "user", "User", schema.users, schema.USER_FIELDS),
         Resource(
             "api_client_authorizations",
@@ -162,10 +175,10 @@ MADE_FROM: Mapping[str, str] = {"href": "uuid", "etag": "modified_at"}
 
 def as_read(resource: Resource, field: Field) -> ColumnElement[Any]:
     """The column of `field` as it is selected: JSON as text."""
-    column = resource.table.c[field.name]
+    column = resource.expression(field)
     if field.type in (FieldType.JSON_OBJECT, FieldType.JSON_ARRAY):
         return cast(column, Text).label(field.name)
-    return column
+    return column.label(field.name) if field.name in resource.computed else column
 
 
 def format_micros(micros: int) -> str:
@@ -201,7 +214,9 @@ _CONVERTERS: Mapping[FieldType, Callable[[Any], Any]] = {
 
 @lru_cache
 def _fields_by_name(plural: str) -> dict[str, Field]:
-    return {f.name: f for f in RESOURCES[plural].fields}
+    resource = RESOURCES[plural]
+    computed = (each.field for each in resource.computed.values())
+    return {f.name: f for f in (*resource.fields, *computed)}
 
 
 @lru_cache

@@ -236,6 +236,21 @@ LOG_FIELDS = (
     _object("properties", "The data."),
 )
 
+NODE_FIELDS = (
+    *COMMON_FIELDS,
+    _integer("slot_number", "Its place, from 1; no two nodes have the same."),
+    _string("hostname", "What it is called; made from the slot when nobody says."),
+    _string("domain", "What follows the host name."),
+    _string("ip_address", "As it said itself, or as its first ping came from."),
+    _string("job_uuid", "What it works on."),
+    _time("first_ping_at", "When it first reported."),
+    _time("last_ping_at", "When it last reported."),
+    _object("info", "What its cloud says, and for administrators the `ping_secret`."),
+    _object("properties", "Size and price, and the numbers of its last ping."),
+    # Not hashed: whoever boots a machine must be able to read it, again and again.
+    _hidden("ping_secret", FieldType.STRING, "Whoever knows it may ping.", ""),
+)
+
 USER_FIELDS = (
     *COMMON_FIELDS,
     _string("username", "Short name.", ""),
@@ -278,10 +293,11 @@ containers = _table("containers", CONTAINER_FIELDS)
 dispatchers = _table("dispatchers", DISPATCHER_FIELDS)
 links = _table("links", LINK_FIELDS)
 logs = _table("logs", LOG_FIELDS)
+nodes = _table("nodes", NODE_FIELDS)
 users = _table("users", USER_FIELDS)
 api_client_authorizations = _table("api_client_authorizations", AUTHORIZATION_FIELDS)
 
-for _each in (container_requests, containers, dispatchers, links, logs):
+for _each in (container_requests, containers, dispatchers, links, logs, nodes):
     # Lists are ordered by time of change unless asked otherwise.
     Index(f"ix_{_each.name}_modified", _each.c.modified_at, _each.c.uuid)
 for _each in (container_requests, dispatchers, links, logs):
@@ -332,6 +348,9 @@ Index("ix_links_reason", links.c.tail_uuid, links.c.head_uuid, unique=True,
 Index("ix_logs_object", logs.c.object_uuid, logs.c.event_at)
 Index("ix_authorizations_hash", api_client_authorizations.c.secret_hash, unique=True)
 Index("ix_authorizations_container", api_client_authorizations.c.container_uuid)
+Index("ix_authorizations_user", api_client_authorizations.c.user_uuid)
+Index("ix_nodes_slot", nodes.c.slot_number, unique=True)
+Index("ix_nodes_address", nodes.c.ip_address)
 Index("ix_users_username", users.c.username, unique=True)
 
 attempts = Table(

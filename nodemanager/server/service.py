@@ -19,16 +19,19 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from nodemanager.server import (
+    authorizations,
     changes,
     containers,
     dispatchers,
     family,
+    nodes,
     progress,
     queue,
     records,
     requests,
     sweep,
     tokens,
+    users,
 )
 from nodemanager.server.access import find
 from nodemanager.server.annotations import annotate
@@ -85,13 +88,28 @@ HANDLERS: Mapping[str, Handler] = {
     "dispatchers.lose": dispatchers.lose,
     "links.get": records.get,
     "links.create": records.create,
+    "links.update": records.update,
     "links.delete": records.delete,
     "logs.get": records.get,
     "logs.create": records.create,
+    "logs.update": records.update,
     "logs.delete": records.delete,
+    "nodes.list": nodes.list_,
+    "nodes.get": nodes.get,
+    "nodes.create": nodes.create,
+    "nodes.update": nodes.update,
+    "nodes.delete": nodes.delete,
+    "nodes.ping": nodes.ping,
     "users.get": records.get,
-    "users.current": tokens.current_user,
-    "api_client_authorizations.current": tokens.current_authorization,
+    "users.create": users.create,
+    "users.update": users.update,
+    "users.current": users.current,
+    "api_client_authorizations.get": records.get,
+    "api_client_authorizations.create": authorizations.create,
+    "api_client_authorizations.create_system_auth": authorizations.create_system_auth,
+    "api_client_authorizations.update": authorizations.update,
+    "api_client_authorizations.delete": authorizations.delete,
+    "api_client_authorizations.current": authorizations.current,
 }
 """The function behind each `Method.handler`."""
 
@@ -101,7 +119,7 @@ class Request:
     """One call as it came, before anybody knows who calls.
 
     `tokens` are those it shows, in the order in which they count; `query` holds the parameters (texts or
-    JSON values), `body` the JSON object of the request.
+    JSON values), `body` the JSON object of the request. `address` is the caller's, empty if not known.
     """
 
     tokens: Sequence[str]
@@ -109,6 +127,7 @@ class Request:
     path: Mapping[str, str]
     query: Mapping[str, Any]
     body: Mapping[str, Any]
+    address: str = ""
 
 
 class Service:
@@ -133,7 +152,7 @@ class Service:
         self._callbacks: list[Callable[[str], None]] = []
         self._callbacks_lock = threading.Lock()
         with database.write() as conn:
-            tokens.ensure_root_user(conn, cluster_id, database.now(conn))
+            users.ensure_root_user(conn, cluster_id, database.now(conn))
 
     def authenticate(self, *shown: str) -> Caller:
         """Who acts with the first token that is somebody's; `ServerError` 401 when nobody does."""
@@ -214,8 +233,8 @@ class Service:
     def _answer(self, conn: Connection, request: Request, topics: set[str]) -> Answer:
         """Find out who calls, and do the call within `conn`'s transaction."""
         method = request.method
-        identity = self._identify(conn, request.tokens)
-        is_list = method.handler == "list"
+        identity = self._stranger(conn) if method.open else self._identify(conn, request.tokens)
+        is_list = method.name == "list"
         query, body = request.query, request.body
         call = Call(
             method=method,
@@ -223,6 +242,7 @@ class Service:
             arguments={**query, **body} if is_list else arguments_of(method, query, body),
             body=body,
             singular=RESOURCES[method.resource].singular,
+            address=request.address,
         )
         tx = self._transaction(conn, identity, writes=method.writes)
         answer = HANDLERS[method.handler](tx, call)
@@ -232,6 +252,11 @@ class Service:
 
     def _identify(self, conn: Connection, shown: Sequence[str]) -> Identity:
         return tokens.identify(conn, shown, self.policy.root_token, self.cluster_id)
+
+    def _stranger(self, conn: Connection) -> Identity:
+        """Whoever needs no token; what it writes is written by the system user."""
+        caller = Caller("anonymous", user_uuid=tokens.root_user_uuid(self.cluster_id))
+        return Identity(caller, self.database.now(conn))
 
     def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
         """Call `callback` with a topic after each commit that concerns one; returns the way out.
@@ -275,17 +300,19 @@ class Service:
         """A token that may make and be the dispatcher `name`."""
         with self.database.write() as conn:
             now = self.database.now(conn)
-            return tokens.create_dispatcher_token(conn, self.cluster_id, name, now)
+            return authorizations.create_dispatcher_token(conn, self.cluster_id, name, now)
 
     def create_user_token(self, name: str) -> NewToken:
         """A token for the user `name`, who is made when missing."""
         with self.database.write() as conn:
-            return tokens.create_user_token(conn, self.cluster_id, name, self.database.now(conn))
+            return authorizations.create_user_token(
+                conn, self.cluster_id, name, self.database.now(conn)
+            )
 
     def revoke_token(self, uuid: str) -> None:
         """Take the token back; `ServerError` 404 when there is none."""
         with self.database.write() as conn:
-            tokens.revoke_token(conn, uuid)
+            authorizations.revoke_token(conn, uuid)
 
     @contextmanager
     def _sweeping(self) -> Iterator[Transaction]:

@@ -1,4 +1,4 @@
-"""Tokens: ``v2/<uuid>/<secret>``, who acts with one, and how they are made and revoked.
+"""Tokens: ``v2/<uuid>/<secret>``, who acts with one, and how one is made.
 
 Only the SHA-256 of a secret is stored. A slow hash such as bcrypt protects secrets that people choose;
 ours are 50 random characters (297 bits), which nobody can guess from a fast hash either, and every call
@@ -19,12 +19,11 @@ import orjson
 from sqlalchemy import Connection, Text, bindparam, cast, delete, func, insert, select
 
 from nodemanager.model import new_uuid
-from nodemanager.server.errors import invalid, not_found, not_logged_in
+from nodemanager.server.errors import not_logged_in
 from nodemanager.server.hot import HotStatement
-from nodemanager.server.resources import RESOURCES, render
 from nodemanager.server.schema import api_client_authorizations as authorizations
 from nodemanager.server.schema import containers, dispatchers, users
-from nodemanager.server.transaction import Call, Caller, Transaction
+from nodemanager.server.transaction import Caller, Transaction
 
 _ALPHABET = string.digits + string.ascii_lowercase
 _SECRET_LENGTH = 50
@@ -82,6 +81,11 @@ class NewToken:
 
     uuid: str
     text: str
+
+    @property
+    def secret(self) -> str:
+        """The last part of `text`, which authenticates by itself as well (stock Arvados calls it v1)."""
+        return self.text.rpartition("/")[2]
 
 
 def root_user_uuid(cluster_id: str) -> str:
@@ -171,46 +175,12 @@ def _is_root(token: str, root_token: str, cluster_id: str) -> bool:
     )
 
 
-def ensure_root_user(conn: Connection, cluster_id: str, now: int) -> None:
-    """The system user's record, which every record made by the root token belongs to."""
-    uuid = root_user_uuid(cluster_id)
-    if conn.execute(select(users.c.uuid).where(users.c.uuid == uuid)).first() is None:
-        _insert_user(conn, uuid, "root", now, uuid, is_admin=True)
-
-
-def create_dispatcher_token(conn: Connection, cluster_id: str, name: str, now: int) -> NewToken:
-    """A token for the dispatcher called `name`, and for no other. `now` in microseconds."""
-    _check_name("dispatcher", name)
-    token, row = _new_row(cluster_id, now, "dispatcher", root_user_uuid(cluster_id))
-    conn.execute(insert(authorizations).values(**row, dispatcher_name=name))
-    return token
-
-
-def create_user_token(conn: Connection, cluster_id: str, name: str, now: int) -> NewToken:
-    """A token for the user called `name`, who is made when there is none of that name."""
-    _check_name("user", name)
-    uuid = conn.execute(select(users.c.uuid).where(users.c.username == name)).scalar()
-    if uuid is None:
-        uuid = new_uuid(cluster_id, "user")
-        _insert_user(conn, uuid, name, now, root_user_uuid(cluster_id), is_admin=False)
-    token, row = _new_row(cluster_id, now, "user", uuid)
-    conn.execute(insert(authorizations).values(**row))
-    return token
-
-
-def revoke_token(conn: Connection, uuid: str) -> None:
-    """The token is gone at once; raises `ServerError` 404 when there is none."""
-    done = conn.execute(delete(authorizations).where(authorizations.c.uuid == uuid))
-    if done.rowcount == 0:
-        raise not_found()
-
-
 def mint_container_tokens(tx: Transaction, owned: Sequence[tuple[str, str]]) -> dict[str, NewToken]:
     """A fresh token for each container: `owned` holds (container uuid, user uuid)."""
     made: dict[str, NewToken] = {}
     rows = []
     for container_uuid, user_uuid in owned:
-        token, row = _new_row(tx.cluster_id, tx.now, "container", user_uuid)
+        token, row = new_token(tx.cluster_id, tx.now, "container", user_uuid)
         row["container_uuid"] = container_uuid
         made[container_uuid] = token
         rows.append(row)
@@ -229,34 +199,10 @@ def delete_container_tokens(conn: Connection, container_uuid: str) -> None:
     conn.execute(_DELETE_OF_CONTAINER, {"container": container_uuid})
 
 
-def current_user(tx: Transaction, call: Call) -> dict[str, Any]:
-    """``users.current``."""
-    row = tx.conn.execute(select(users).where(users.c.uuid == tx.caller.user_uuid)).mappings()
-    found = row.first()
-    if found is None:
-        raise not_found()
-    return render(RESOURCES["users"], found, call.select)
-
-
-def current_authorization(tx: Transaction, call: Call) -> dict[str, Any]:
-    """``api_client_authorizations.current``: the token's record, without the secret."""
-    resource = RESOURCES["api_client_authorizations"]
-    uuid = tx.caller.token_uuid
-    if uuid == root_token_uuid(tx.cluster_id):
-        owner = root_user_uuid(tx.cluster_id)
-        row: dict[str, Any] = {
-            "uuid": uuid, "owner_uuid": owner, "user_uuid": owner, "scopes": ["all"],
-            "created_at": None, "modified_at": None, "modified_by_user_uuid": None,
-            "expires_at": None,
-        }  # fmt: skip
-        return render(resource, row, call.select)
-    found = tx.conn.execute(select(authorizations).where(authorizations.c.uuid == uuid)).mappings()
-    return render(resource, found.one(), call.select)
-
-
-def _new_row(
+def new_token(
     cluster_id: str, now: int, kind: str, user_uuid: str
 ) -> tuple[NewToken, dict[str, Any]]:
+    """A fresh token, and its record as it is to be stored. `now` in microseconds."""
     uuid = new_uuid(cluster_id, "api_client_authorization")
     secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
     row = {
@@ -271,20 +217,3 @@ def _new_row(
         "secret_hash": hash_secret(secret),
     }
     return NewToken(uuid, f"v2/{uuid}/{secret}"), row
-
-
-def _insert_user(
-    conn: Connection, uuid: str, name: str, now: int, owner: str, *, is_admin: bool
-) -> None:
-    conn.execute(
-        insert(users).values(
-            uuid=uuid, owner_uuid=owner, created_at=now, modified_at=now,
-            modified_by_user_uuid=owner, username=name, email="", first_name="", last_name="",
-            is_active=True, is_admin=is_admin,
-        )
-    )  # fmt: skip
-
-
-def _check_name(kind: str, name: str) -> None:
-    if not name or len(name) > 255 or not name.isprintable():
-        raise invalid(f"{kind} name {name!r}: must be 1 to 255 printable characters")

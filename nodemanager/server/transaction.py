@@ -107,6 +107,8 @@ class Call:
     arguments: Mapping[str, Any]
     body: Mapping[str, Any]
     singular: str
+    address: str = ""
+    """From which it came; empty when nobody knows."""
 
     @property
     def attributes(self) -> dict[str, Any]:

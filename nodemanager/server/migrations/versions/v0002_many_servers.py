@@ -2,12 +2,14 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 from nodemanager.server.migrations import API_NOW
 
 revision = "0002"
 down_revision = "0001"
 
+JSON = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 STRING = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
@@ -38,7 +40,32 @@ def upgrade() -> None:
     )
     op.drop_column("dispatchers", "change_seq")
     op.drop_table("schema_version")
+    op.create_index("ix_authorizations_user", "api_client_authorizations", ["user_uuid"])
+    _nodes()
     _partial_indexes()
+
+
+def _nodes() -> None:
+    """The machines of a cloud, as the older node manager kept them."""
+    op.create_table(
+        "nodes",
+        sa.Column("uuid", STRING, primary_key=True),
+        *(
+            sa.Column(name, STRING)
+            for name in (
+                "owner_uuid", "modified_by_user_uuid", "hostname", "domain", "ip_address", "job_uuid",
+            )
+        ),
+        *(
+            sa.Column(name, sa.BigInteger())
+            for name in ("created_at", "modified_at", "slot_number", "first_ping_at", "last_ping_at")
+        ),
+        *(sa.Column(name, JSON, nullable=False) for name in ("info", "properties")),
+        sa.Column("ping_secret", STRING, nullable=False),
+    )  # fmt: skip
+    op.create_index("ix_nodes_modified", "nodes", ["modified_at", "uuid"])
+    op.create_index("ix_nodes_slot", "nodes", ["slot_number"], unique=True)
+    op.create_index("ix_nodes_address", "nodes", ["ip_address"])
 
 
 def _partial_indexes() -> None:
