@@ -45,13 +45,8 @@ def pinged_lately() -> ColumnElement[bool]:
 
 
 def _kind(uuid: Column[Any]) -> ColumnElement[Any]:
-    return case(
-        *(
-            (uuid.like(f"_____-{infix}-_______________"), literal(kind))
-            for infix, kind in KIND_OF_INFIX.items()
-        ),
-        else_=null(),
-    )
+    known = case(KIND_OF_INFIX, value=func.substr(uuid, 7, 5), else_=null())
+    return case((uuid.like("_____-_____-_______________"), known), else_=null())
 
 
 def _status() -> ColumnElement[Any]:

@@ -275,7 +275,10 @@ def update_priority(tx: Transaction, call: Call) -> dict[str, Any]:
 
 
 def auth(tx: Transaction, call: Call) -> dict[str, Any]:
-    """``containers.auth``: a fresh token for the runner of a container this token's dispatcher holds."""
+    """``containers.auth``: a fresh token for the runner of a container this token's dispatcher holds.
+
+    As in stock Arvados, `api_token` is the secret alone; clients put ``v2/<uuid>/<secret>`` together.
+    """
     row = find(tx, _CONTAINERS, call.uuid)
     if row["dispatcher"] is None or row["locked_by_uuid"] != tx.caller.token_uuid:
         raise forbidden("Not locked by your token")

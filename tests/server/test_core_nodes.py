@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -205,7 +206,7 @@ def test_a_dispatcher_that_makes_a_record_ready_renews_the_secret(cluster: Clust
     me = cluster.dispatcher()
     node = make(cluster)
     ping(cluster, node)
-    body = {"node": {"first_ping_at": None, "last_ping_at": None, "info": {}}}
+    body: dict[str, Any] = {"node": {"first_ping_at": None, "last_ping_at": None, "info": {}}}
     cluster.call("nodes.update", body, token=me.token, uuid=node["uuid"])
     refused_ping(cluster, 401, node)
 
@@ -239,6 +240,13 @@ def test_slots_are_filled_from_below(make_cluster: Callable[..., Cluster]) -> No
             order="slot_number")["items"]] == [1, 2, 3, None]  # fmt: skip
     without = cluster.call("nodes.create", body, token=cluster.root_token)
     assert "No available node slots" in refused_ping(cluster, 422, without)
+
+
+def test_nodes_made_at_once_have_slots_of_their_own(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(in_file=True)
+    with ThreadPoolExecutor(8) as threads:
+        nodes = list(threads.map(lambda _: make(cluster), range(16)))
+    assert sorted(node["slot_number"] for node in nodes) == list(range(1, 17))
 
 
 def test_a_slot_belongs_to_one_node(cluster: Cluster) -> None:
