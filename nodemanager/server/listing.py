@@ -51,7 +51,7 @@ def list_records(
     condition = _condition(conn, resource, params, restrict)
 
     shown = Projection(resource, selected)
-    query = select(*(shown.columns or [resource.table.c.uuid])).where(condition)
+    query = select(*shown.columns).where(condition)
     if distinct:
         query = query.distinct()
     items: list[dict[str, Any]] = []
