@@ -276,7 +276,7 @@ def _nodes() -> Iterator[Method]:
             Parameter("total_scratch_mb", "integer", doc="How much scratch space it has."),
         ),
         body=True, open=True,
-        doc="The machine is there; answers the record, with its slot and host name.",
+        doc="The machine is there: no token, `ping_secret` is enough. Answers its slot and host name.",
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def _read(
 ) -> dict[str, Any]:
     projection = _projection(resource.plural, None if names is None else tuple(names))
     table = resource.table
-    wanted = select(*(projection.columns or [table.c.uuid])).where(table.c.uuid == uuid)
+    wanted = select(*projection.columns).where(table.c.uuid == uuid)
     row = tx.conn.execute(wanted if seen is None else wanted.where(seen)).first()
     if row is None:
         raise not_found()

@@ -304,6 +304,9 @@ def test_pages(conn: Connection, find: Find) -> None:
 
 
 def test_only_what_is_selected(conn: Connection) -> None:
+    for nothing in ([], ["kind"]):
+        reply = list_records(conn, REQUESTS, {"select": nothing, "limit": 1})
+        assert reply["items"] == [{"kind": "arvados#containerRequest"}]
     params = {"select": ["uuid", "etag"], "limit": 1}
     (item,) = list_records(conn, REQUESTS, params)["items"]
     assert set(item) == {"kind", "uuid", "etag"}
