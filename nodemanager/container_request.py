@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.model import parse_time
+from nodemanager.model import STORE_PREFIX, parse_time, stored_output
 
 LARGEST_INTEGER = 2**62
 """Larger numbers do not survive the databases and clients they pass through."""
@@ -289,23 +289,6 @@ def _cwd(path: str, value: Any) -> Iterator[Problem]:
         yield from _string(path, value)
     elif value not in (".", "/") and not _is_absolute(value):
         yield Problem(path, "must be '.' or an absolute path without '.', '..' and empty parts")
-
-
-STORE_PREFIX = "store:"
-
-
-def stored_output(path: str) -> tuple[str, str] | None:
-    """The container and the path below its output that ``store:<container uuid>/output/<path>`` names.
-
-    That is how a mount of kind `file` takes what another container has left. None for any other text.
-    """
-    uuid, _, rest = path.removeprefix(STORE_PREFIX).partition("/")
-    parts = rest.split("/")
-    if not path.startswith(STORE_PREFIX) or len(parts) < 2 or parts[0] != "output":
-        return None
-    if "\0" in path or not {"", ".", ".."}.isdisjoint(parts):
-        return None
-    return uuid, "/".join(parts[1:])
 
 
 def _output_path(path: str, value: Any) -> Iterator[Problem]:

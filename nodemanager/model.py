@@ -418,6 +418,23 @@ class Reason:
         )
 
 
+STORE_PREFIX = "store:"
+
+
+def stored_output(path: str) -> tuple[str, str] | None:
+    """The container and the path below its output that ``store:<container uuid>/output/<path>`` names.
+
+    That is how a mount of kind `file` takes what another container has left. None for any other text.
+    """
+    uuid, _, rest = path.removeprefix(STORE_PREFIX).partition("/")
+    parts = rest.split("/")
+    if not path.startswith(STORE_PREFIX) or len(parts) < 2 or parts[0] != "output":
+        return None
+    if "\0" in path or not {"", ".", ".."}.isdisjoint(parts):
+        return None
+    return uuid, "/".join(parts[1:])
+
+
 def parse_time(text: str) -> float:
     """Unix seconds of an API time such as ``2026-01-31T12:00:00.123456789Z``.
 

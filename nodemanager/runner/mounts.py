@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from nodemanager.container_request import STORE_PREFIX, stored_output
-from nodemanager.model import format_bytes
+from nodemanager.model import STORE_PREFIX, format_bytes, stored_output
 from nodemanager.runner.copying import copy_file
 
 KINDS_OF_CRUNCH_RUN = ("keep", "collection", "git_tree")

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, or_, select
 
-from nodemanager.container_request import stored_output
+from nodemanager.model import stored_output
 from nodemanager.server import schema
 from nodemanager.server.computed import pinged_lately
 from nodemanager.server.errors import forbidden, invalid, not_found
