@@ -51,7 +51,7 @@ def list_records(
     condition = _condition(conn, resource, params, restrict)
 
     shown = Projection(resource, selected)
-    query = select(*(shown.columns or [resource.table.c.uuid])).where(condition)
+    query = select(*shown.columns).where(condition)
     if distinct:
         query = query.distinct()
     items: list[dict[str, Any]] = []
@@ -153,7 +153,7 @@ def _selected(resource: Resource, given: Any) -> list[str] | None:
         return None
     for name in names:
         field = resource.field(name) if isinstance(name, str) else None
-        made = name == "kind" or name in MADE_FROM
+        made = isinstance(name, str) and (name == "kind" or name in MADE_FROM)
         if not made and (field is None or not field.published):
             shown = ascii(name)[:100].strip("'")
             raise invalid(f"Invalid attribute '{shown}' of {resource.schema} in select parameter")

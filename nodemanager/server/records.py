@@ -61,8 +61,8 @@ def get(tx: Transaction, call: Call) -> dict[str, Any]:
 def _single(plural: str, names: tuple[str, ...] | None) -> tuple[Projection, HotStatement]:
     resource = RESOURCES[plural]
     shown = Projection(resource, names)
-    columns = shown.columns or [resource.table.c.uuid]
-    return shown, HotStatement(select(*columns).where(resource.table.c.uuid == bindparam("key")))
+    statement = select(*shown.columns).where(resource.table.c.uuid == bindparam("key"))
+    return shown, HotStatement(statement)
 
 
 def list_(tx: Transaction, call: Call) -> dict[str, Any]:
