@@ -32,6 +32,7 @@ from nodemanager.server.app import Api, create_app
 from nodemanager.server.certificate import ensure_certificate
 from nodemanager.server.database import Database
 from nodemanager.server.errors import ServerError
+from nodemanager.server.protocol import limited
 from nodemanager.server.service import Service
 from nodemanager.server.settings import WILDCARDS, ServerSettings, settings_from
 from nodemanager.server.state import StateDirectory, read_private, write_private
@@ -145,7 +146,7 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
             app = create_app(service, settings, state.files, SystemClock())
             config = uvicorn.Config(
                 app,
-                http="httptools",
+                http=limited(settings.request_timeout),  # type: ignore[arg-type]  # makes them
                 loop="uvloop",
                 ws="none",
                 lifespan="on",

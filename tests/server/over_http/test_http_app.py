@@ -38,7 +38,11 @@ def service() -> Iterator[Service]:
 def play(service: Service, tmp_path: Path) -> Callable[[Scenario], None]:
     """Runs a scenario while the application is up."""
     settings = ServerSettings(
-        state_dir=tmp_path, policy=service.policy, management_token="manage", max_file_size=1000
+        state_dir=tmp_path,
+        policy=service.policy,
+        management_token="manage",
+        max_file_size=1000,
+        max_concurrent_requests=1,
     )
 
     def play(scenario: Scenario) -> None:
@@ -163,6 +167,27 @@ def test_a_commit_in_any_thread_wakes_a_held_claim(
         await asyncio.to_thread(committing.join)
         assert status == 200
         assert [item["state"] for item in answer["items"]] == ["Locked"]
+
+    play(scenario)
+
+
+def test_a_held_call_leaves_its_turn_to_others(
+    play: Callable[[Scenario], None], claim_body: dict[str, Any]
+) -> None:
+    async def scenario(app: Api) -> None:
+        _, task = await held(app, claim_body)
+        assert (await Exchange(app, "GET", "/arvados/v1/containers").run())[0] == 200
+        app.release_held_calls()
+        await task
+
+    play(scenario)
+
+
+def test_more_calls_than_can_wait_are_503(play: Callable[[Scenario], None]) -> None:
+    async def scenario(app: Api) -> None:
+        calls = [Exchange(app, "GET", "/arvados/v1/containers").run() for _ in range(5)]
+        statuses = sorted([status for status, _ in await asyncio.gather(*calls)])
+        assert statuses == [200, 200, 200, 503, 503]
 
     play(scenario)
 
