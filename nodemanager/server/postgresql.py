@@ -190,6 +190,8 @@ def _engine(url: URL, settings: Sequence[str]) -> Engine:
     """A pool of connections with these settings."""
     engine = create_engine(
         url,
+        # What fails is logged, and what it was about may be secret.
+        hide_parameters=True,
         pool_size=_POOL_SIZE,
         max_overflow=_POOL_SIZE,
         connect_args={"connect_timeout": _CONNECT_SECONDS},

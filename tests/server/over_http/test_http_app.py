@@ -235,6 +235,22 @@ def test_a_broken_database_is_503_and_no_secret(
     play(scenario)
 
 
+def test_no_secret_gets_into_the_log_with_what_failed(
+    service: Service, play: Callable[[Scenario], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with service.database.write() as conn:
+        conn.execute(text("DROP TABLE container_requests"))
+    body = {"container_request": {"runtime_token": "v2/very/secret"}}
+
+    async def scenario(app: Api) -> None:
+        call = Exchange(app, "POST", "/arvados/v1/container_requests", body)
+        assert (await call.run())[0] == 503
+
+    play(scenario)
+    assert "no such table" in caplog.text
+    assert "very/secret" not in caplog.text
+
+
 def test_health(play: Callable[[Scenario], None]) -> None:
     async def scenario(app: Api) -> None:
         for token, expected in (("manage", 200), ("wrong", 403), ("", 401)):
