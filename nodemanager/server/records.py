@@ -14,7 +14,7 @@ from nodemanager.model import new_uuid
 from nodemanager.server.access import find, restriction, sees
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement
-from nodemanager.server.listing import list_records
+from nodemanager.server.listing import list_records, selected
 from nodemanager.server.resources import (
     RESOURCES,
     FieldType,
@@ -50,7 +50,8 @@ def get(tx: Transaction, call: Call) -> dict[str, Any]:
     resource = RESOURCES[call.method.resource]
     if not sees(tx, tx.caller, resource, call.uuid):
         raise not_found()
-    shown, statement = _single(resource.plural, None if call.select is None else tuple(call.select))
+    names = selected(resource, call.arguments["select"])
+    shown, statement = _single(resource.plural, None if names is None else tuple(sorted(names)))
     row = statement.first(tx.conn, {"key": call.uuid})
     if row is None:
         raise not_found()
