@@ -91,7 +91,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
-        """The head is there, and the application has the request."""
+        """The head is there, and the application has the request.
+
+        Not one that asks for another protocol: the parser would take what follows for that protocol,
+        and the body for the next request.
+        """
+        if self.parser.should_upgrade():
+            raise self._refused(400, "no protocol but HTTP/1.1 is spoken here")
         self._is_in_head = False
         self._is_in_body = True
         self._stop_waiting()
@@ -118,8 +124,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._refusal = 431, "request head too large"
-            raise ValueError(self._refusal[1])  # which the parser hands on as its own error
+            raise self._refused(431, "request head too large")
+
+    def _refused(self, status: int, message: str) -> Exception:
+        """For the parser to hand on as an error of its own, which ends in `send_400_response`."""
+        self._refusal = status, message
+        return ValueError(message)
 
     def _await_head(self) -> None:
         self._stop_waiting()

@@ -211,6 +211,16 @@ def test_a_body_longer_than_declared_is_no_second_request(
     assert statuses(rest_of(connection))[:1] == [200]
 
 
+def test_a_body_is_not_taken_for_the_next_request(
+    connect: Connect, head: Callable[..., bytes]
+) -> None:
+    hidden = head(f"DELETE {BASE}logs/x")
+    other = ("Upgrade: h2c", "Connection: Upgrade", f"Content-Length: {len(hidden)}")
+    connection = connect()
+    connection.sendall(head(f"POST {BASE}logs", *other))
+    assert refusal(rest_of(connection)) == 400
+
+
 def test_pipelined_requests_are_answered_in_their_order(
     connect: Connect, head: Callable[..., bytes]
 ) -> None:
