@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -138,6 +139,7 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
         elif embedded_dispatcher is not None:
             write_private(state.root_token, f"{settings.policy.root_token}\n")
         sys.setswitchinterval(_SWITCH_SECONDS)
+        _allow_many_connections()
         certificate, key = _certificate(settings, state)
         listening = _listen(settings, state)
         with listening, _service(settings, state) as service:
@@ -236,6 +238,12 @@ def _service(settings: ServerSettings, state: StateDirectory) -> Iterator[Servic
         yield Service(database, settings.policy, settings.cluster_id)
     finally:
         database.close()
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system lets us have: each runner keeps a connection for a while."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _certificate(settings: ServerSettings, state: StateDirectory) -> tuple[Path, Path]:
