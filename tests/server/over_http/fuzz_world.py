@@ -114,6 +114,7 @@ class World:
             self._service.create_dispatcher_token,
         )
         self.tokens |= {"ada": make_user("ada").text, "eve": make_user("eve").text}
+        self.ada = self._call("users.current", {}, "ada")["uuid"]
         self.tokens["other dispatcher"] = make_dispatcher("oak").text
         self._register("other dispatcher", "oak")
         revoked, expired = make_user("eve"), make_user("eve")
