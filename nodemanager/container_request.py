@@ -210,6 +210,11 @@ def _strings(path: str, value: Any) -> Iterator[Problem]:
         yield from _string(f"{path}.{index}", item)
 
 
+def _array(path: str, value: Any) -> Iterator[Problem]:
+    if not isinstance(value, list | tuple):
+        yield Problem(path, f"must be an array, not {_kind(value)}")
+
+
 def _one_of(*choices: str) -> _Check:
     def check(path: str, value: Any) -> Iterator[Problem]:
         if value not in choices:
@@ -442,7 +447,7 @@ _ATTRIBUTES: Mapping[str, _Attribute] = {
     "use_existing_before_run_after": _Attribute(_boolean, default=False),
     "run_after": _Attribute(_time, nullable=True),
     "expires_at": _Attribute(_time, nullable=True),
-    "filters": _Attribute(_anything, nullable=True),
+    "filters": _Attribute(_array, nullable=True),
     "cumulative_cost": _Attribute(_number, 0.0),
 }
 

@@ -142,6 +142,18 @@ class Api:
     max_request_size: int = option(
         Bytes(64 * 1024), "16 MiB", "The largest request body that is accepted."
     )
+    request_timeout: float = option(
+        Seconds(1),
+        "60 s",
+        "How long a client may take to send a request, to go on with an upload that pauses, or to begin"
+        " to read its answer. A large request may take longer, at 16 KiB/s.",
+    )
+    max_concurrent_requests: int = option(
+        Integer(1),
+        "64",
+        "How many calls are served at once; twice as many wait, and more are told to come back later"
+        " (503). Calls that are held open until there is work do not count.",
+    )
     ping_timeout: float = option(
         Seconds(1),
         "10 min",

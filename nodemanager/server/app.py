@@ -32,13 +32,15 @@ from nodemanager.clock import Clock
 from nodemanager.server import discovery, metrics
 from nodemanager.server.answers import error_response, json_response, request_id_of
 from nodemanager.server.discovery import Discovery
-from nodemanager.server.errors import ServerError, not_found
+from nodemanager.server.errors import ServerError, forbidden, not_found
 from nodemanager.server.files import Files
 from nodemanager.server.holding import Bell, Bells
-from nodemanager.server.methods import METHODS, Method
+from nodemanager.server.limits import Turns
+from nodemanager.server.methods import BASE_PATH, METHODS, Method
 from nodemanager.server.metrics import Metrics
 from nodemanager.server.payload import check_path, read_payload
 from nodemanager.server.resources import RESOURCES
+from nodemanager.server.scopes import allows
 from nodemanager.server.service import Answer, Service
 from nodemanager.server.service import Request as Call
 from nodemanager.server.settings import ServerSettings
@@ -82,7 +84,10 @@ class Api:
         self._clock = clock
         self._bells = Bells()
         self._workers: Workers | None = None
-        self._files = Files(service, files_directory, settings.max_file_size)
+        self._turns = Turns(settings.max_concurrent_requests)
+        self._files = Files(
+            service, files_directory, settings.max_file_size, settings.request_timeout
+        )
         self._metrics = Metrics(service)
         self._discovery = Discovery(settings.cluster_id, settings.max_request_size)
         self._starlette = Starlette(
@@ -136,9 +141,11 @@ class Api:
 
     async def _perform(self, call: Call) -> Answer:
         assert self._workers is not None  # noqa: S101
-        if call.method.writes:
-            return await self._workers.write(call)
-        return await self._workers.read(lambda: self._service.perform(call))
+        # A held call has its turn only while it looks.
+        async with self._turns.one():
+            if call.method.writes:
+                return await self._workers.write(call)
+            return await self._workers.read(lambda: self._service.perform(call))
 
     async def _serve_discovery(self, request: Request) -> Response:
         host = request.headers.get("host", "")
@@ -189,6 +196,8 @@ class Api:
             response = await self._answer(request)
         except ServerError as error:
             response = error_response(error.status, error.messages, request_id)
+            if error.status == HTTPStatus.REQUEST_TIMEOUT:
+                response.headers["Connection"] = "close"  # the rest of the body may come for ever
         except DBAPIError as error:
             log.exception("%s %s: database", request.method, request.url.path)
             words = f"the database did not do its part: {error.orig}"
@@ -209,14 +218,16 @@ class Api:
 
     async def _answer(self, request: Request) -> Response:
         path = request.scope["path"]
-        if not path.startswith(discovery.BASE_PATH):
+        if not path.startswith(BASE_PATH):
             raise not_found()
         check_path(path)
-        path = path.removeprefix(discovery.BASE_PATH)
+        path = path.removeprefix(BASE_PATH)
         parts = path.split("/", 3)
         if len(parts) >= 3 and parts[0] == "containers" and parts[2] == "files":
             return await self._answer_files(request, parts)
-        payload = await read_payload(request, self._settings.max_request_size)
+        payload = await read_payload(
+            request, self._settings.max_request_size, self._settings.request_timeout
+        )
         route = _find_route(payload.http_method(request), path)
         tokens = payload.tokens(request)
         if route is None:
@@ -232,11 +243,14 @@ class Api:
         if method.writes:
             return json_response(await self._perform(call))
         # Made in the thread as well: the text of a long list takes milliseconds.
-        return await self._read(lambda: json_response(self._service.perform(call)))
+        async with self._turns.one():
+            return await self._read(lambda: json_response(self._service.perform(call)))
 
     async def _answer_files(self, request: Request, parts: list[str]) -> Response:
         tokens = _header_tokens(request)
         caller = await self._read(lambda: self._service.authenticate(*tokens))
+        if not allows(caller.scopes, request.method, request.scope["path"]):
+            raise forbidden("Forbidden")
         return await self._files.answer(request, caller, parts[1], "".join(parts[3:]))
 
     async def _held(self, request: Request, call: Call) -> Answer:

@@ -12,11 +12,10 @@ from typing import Any
 
 from nodemanager import __version__
 from nodemanager.server.listing import MOST_ITEMS
-from nodemanager.server.methods import METHODS, Method, Parameter
+from nodemanager.server.methods import BASE_PATH, METHODS, Method, Parameter
 from nodemanager.server.resources import RESOURCES, FieldType, Resource
 
 PATH = "/discovery/v1/apis/arvados/v1/rest"
-BASE_PATH = "/arvados/v1/"
 MAX_AGE_SECONDS = 600
 """Stock Arvados says a day; an embedded server is upgraded with its daemon and then speaks differently."""
 

@@ -185,7 +185,7 @@ def _renew(tx: Transaction, row: Row, told: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _with_lease(tx: Transaction, row: Row, call: Call) -> dict[str, Any]:
-    record = render(_DISPATCHERS, row, call.arguments.get("select"))
+    record = render(_DISPATCHERS, row, call.select)
     record["lease_seconds"] = (row["lease_ends_at"] - tx.now) / 1_000_000
     return record
 

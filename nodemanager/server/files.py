@@ -21,6 +21,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from nodemanager.durable import sync_directory
 from nodemanager.server.answers import json_response
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
+from nodemanager.server.limits import pieces_of
 from nodemanager.server.resources import Row
 from nodemanager.server.service import Caller, Service
 
@@ -37,13 +38,14 @@ _Result = TypeVar("_Result")
 class Files:
     """The raw routes ``containers/{uuid}/files`` and ``containers/{uuid}/files/{path}``.
 
-    `max_bytes` bounds one file; 0 means no limit.
+    `max_bytes` bounds one file; 0 means no limit. An upload may pause for `patience` seconds.
     """
 
-    def __init__(self, service: Service, directory: Path, max_bytes: int) -> None:
+    def __init__(self, service: Service, directory: Path, max_bytes: int, patience: float) -> None:
         self._service = service
         self._directory = directory
         self._max_bytes = max_bytes
+        self._patience = patience
 
     async def answer(self, request: Request, caller: Caller, uuid: str, path: str) -> Response:
         """Serve one request; `path` is empty for the list. Raises `ServerError`."""
@@ -99,7 +101,7 @@ class Files:
     async def _write(self, request: Request, descriptor: int, offset: int) -> None:
         """Write the body as it comes, in pieces large enough to be worth a thread's while."""
         pending = bytearray()
-        async for chunk in request.stream():
+        async for chunk in pieces_of(request, self._patience):
             pending += chunk
             if self._max_bytes and offset + len(pending) > self._max_bytes:
                 raise ServerError(413, [f"file larger than {self._max_bytes} bytes"])

@@ -48,16 +48,16 @@ def list_records(
     offset = _count_of("offset", params.get("offset"), 0)
     wants_count = _wants_count(params.get("count"))
     distinct = _flag("distinct", params.get("distinct"))
-    selected = _selected(resource, params.get("select"))
+    chosen = selected(resource, params.get("select"))
     condition = _condition(conn, resource, params, restrict)
 
-    shown = Projection(resource, selected)
+    shown = Projection(resource, chosen)
     query = select(*shown.columns).where(condition)
     if distinct:
         query = query.distinct()
     items: list[dict[str, Any]] = []
     if limit:
-        order = _order(resource, params.get("order"), selected if distinct else None)
+        order = _order(resource, params.get("order"), chosen if distinct else None)
         page = query.order_by(*order).limit(limit).offset(offset)
         items = [shown.record(row) for row in conn.execute(page).all()]
     reply: dict[str, Any] = {
@@ -152,7 +152,8 @@ def _order_terms(given: Any) -> list[str]:
     return [part for term in terms for part in term.split(",")]
 
 
-def _selected(resource: Resource, given: Any) -> list[str] | None:
+def selected(resource: Resource, given: Any) -> list[str] | None:
+    """The attributes that the parameter `select` names, each once; None: all. `ServerError` 422."""
     names = _json("select", given, list, "an array")
     if names is None:
         return None

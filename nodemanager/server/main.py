@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ from nodemanager.server.app import Api, create_app
 from nodemanager.server.certificate import ensure_certificate
 from nodemanager.server.database import Database
 from nodemanager.server.errors import ServerError
+from nodemanager.server.protocol import limited
 from nodemanager.server.service import Service
 from nodemanager.server.settings import WILDCARDS, ServerSettings, settings_from
 from nodemanager.server.state import StateDirectory, read_private, write_private
@@ -137,6 +139,7 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
         elif embedded_dispatcher is not None:
             write_private(state.root_token, f"{settings.policy.root_token}\n")
         sys.setswitchinterval(_SWITCH_SECONDS)
+        _allow_many_connections()
         certificate, key = _certificate(settings, state)
         listening = _listen(settings, state)
         with listening, _service(settings, state) as service:
@@ -145,7 +148,7 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
             app = create_app(service, settings, state.files, SystemClock())
             config = uvicorn.Config(
                 app,
-                http="httptools",
+                http=limited(settings.request_timeout),  # type: ignore[arg-type]  # makes them
                 loop="uvloop",
                 ws="none",
                 lifespan="on",
@@ -235,6 +238,12 @@ def _service(settings: ServerSettings, state: StateDirectory) -> Iterator[Servic
         yield Service(database, settings.policy, settings.cluster_id)
     finally:
         database.close()
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system lets us have: each runner keeps a connection for a while."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _certificate(settings: ServerSettings, state: StateDirectory) -> tuple[Path, Path]:

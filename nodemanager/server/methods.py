@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+BASE_PATH = "/arvados/v1/"
+"""What the paths of methods are below."""
+
 ParameterType = Literal["string", "integer", "number", "boolean", "object", "array"]
 
 

@@ -1,7 +1,7 @@
 """What a request carries: parameters, body and tokens, from query string, JSON or form.
 
 Whatever is sent, the result is JSON values that any database can store and any answer can repeat, or a
-`ServerError`: 413 for too much, 422 for what cannot be read.
+`ServerError`: 408 for what does not come, 413 for too much, 422 for what cannot be read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from nodemanager.server.errors import ServerError, invalid
+from nodemanager.server.limits import pieces_of
 from nodemanager.server.methods import Method
 
 MAX_DEPTH = 100
 """Arrays and objects within each other; what a record may hold is checked more strictly later."""
 
 _MAX_FORM_FIELDS = 1000
+_SLOWEST_BYTES_PER_SECOND = 16 * 1024
 _TOKEN_PARAMETERS = ("api_token", "oauth_token")
 _NOT_FOR_METHODS = ("alt", "_method", *_TOKEN_PARAMETERS)
 
@@ -84,10 +86,13 @@ class Payload:
         return parameters, body
 
 
-async def read_payload(request: Request, max_bytes: int) -> Payload:
-    """Read all of the request; raises `ServerError` 413 or 422, and `ClientDisconnect`."""
+async def read_payload(request: Request, max_bytes: int, seconds: float) -> Payload:
+    """Read all of the request, which may take so many `seconds`, and longer when it is large.
+
+    Raises `ServerError` 408, 413 or 422, and `ClientDisconnect`.
+    """
     query = _read_form(request.scope["query_string"].decode("latin-1"))
-    content = await _read_body(request, max_bytes)
+    content = await _read_body(request, max_bytes, seconds)
     if not content.strip():
         return Payload(query)
     try:
@@ -130,13 +135,13 @@ def check_path(text: str) -> None:
         raise invalid("path: contains a NUL character")
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def _read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
     chunks = []
     size = 0
-    async for chunk in request.stream():
+    async for chunk in pieces_of(request, seconds, slowest=_SLOWEST_BYTES_PER_SECOND):
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)

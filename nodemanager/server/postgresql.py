@@ -190,10 +190,11 @@ def _engine(url: URL, settings: Sequence[str]) -> Engine:
     """A pool of connections with these settings."""
     engine = create_engine(
         url,
+        # What fails is logged, and what it was about may be secret.
+        hide_parameters=True,
         pool_size=_POOL_SIZE,
         max_overflow=_POOL_SIZE,
         connect_args={"connect_timeout": _CONNECT_SECONDS},
-        hide_parameters=True,  # errors are logged, and secrets are among the parameters
     )
 
     def configure(connection: Any, _record: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy import delete as delete_from
 
 from nodemanager.container_request import plain
@@ -15,8 +15,9 @@ from nodemanager.model import new_uuid
 from nodemanager.server.access import find, lookup, restriction, sees
 from nodemanager.server.attempts import write
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
+from nodemanager.server.hot import HotStatement
 from nodemanager.server.links import check_link, check_not_written_elsewhere
-from nodemanager.server.listing import list_records
+from nodemanager.server.listing import list_records, selected
 from nodemanager.server.resources import (
     RESOURCES,
     FieldType,
@@ -58,35 +59,27 @@ _BY_INFIX: Mapping[str, Resource] = {each.infix: each for each in RESOURCES.valu
 def get(tx: Transaction, call: Call) -> dict[str, Any]:
     """One record the caller may see."""
     resource = RESOURCES[call.method.resource]
-    return _read(tx, resource, call.uuid, call.select, restriction(tx.caller, resource))
+    if not sees(tx, tx.caller, resource, call.uuid):
+        raise not_found()
+    return shown(tx, resource, call.uuid, call.arguments.get("select"))
 
 
-def shown(
-    tx: Transaction, resource: Resource, uuid: str, select: list[str] | None
-) -> dict[str, Any]:
-    """The record as it is now, for whoever has just written it."""
-    return _read(tx, resource, uuid, select, None)
-
-
-def _read(
-    tx: Transaction,
-    resource: Resource,
-    uuid: str,
-    names: list[str] | None,
-    seen: ColumnElement[bool] | None,
-) -> dict[str, Any]:
-    projection = _projection(resource.plural, None if names is None else tuple(names))
-    table = resource.table
-    wanted = select(*projection.columns).where(table.c.uuid == uuid)
-    row = tx.conn.execute(wanted if seen is None else wanted.where(seen)).first()
+def shown(tx: Transaction, resource: Resource, uuid: str, select: Any) -> dict[str, Any]:
+    """The record as it is now; `select` are the attributes to show, None for all."""
+    names = selected(resource, select)
+    projection, statement = _single(resource.plural, None if names is None else tuple(names))
+    row = statement.first(tx.conn, {"key": uuid})
     if row is None:
         raise not_found()
     return projection.record(row)
 
 
-@lru_cache
-def _projection(plural: str, names: tuple[str, ...] | None) -> Projection:
-    return Projection(RESOURCES[plural], names)
+@lru_cache(1000)
+def _single(plural: str, names: tuple[str, ...] | None) -> tuple[Projection, HotStatement]:
+    resource = RESOURCES[plural]
+    projection = Projection(resource, names)
+    statement = select(*projection.columns).where(resource.table.c.uuid == bindparam("key"))
+    return projection, HotStatement(statement)
 
 
 def list_(tx: Transaction, call: Call) -> dict[str, Any]:

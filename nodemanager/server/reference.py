@@ -31,9 +31,11 @@ Names, list parameters, error bodies and status codes are those of Arvados. What
 
 | status | means |
 |---|---|
+| 400, 431 | no HTTP, or a head above 64 KiB; the connection is ended |
 | 401 | no token, an unknown one, or one that has died |
 | 403 | the token may not do this: another's container, a lost dispatcher, a scope |
 | 404 | no such record, or none that this token may see |
+| 408 | the request did not come in time; nothing was done, repeat it |
 | 413 | the body is too large |
 | 422 | the call makes no sense, or no sense any more: a wrong value, a lost claim, a state that cannot follow |
 | 503 | the database is away, or too many calls at once: repeat it |

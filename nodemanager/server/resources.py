@@ -141,9 +141,7 @@ class Projection:
             f
             for f in resource.published
             if select is None or f.name in select or f.name in made_from
-        ]
-        if not fields:  # a row has a column at least
-            fields = [f for f in resource.published if f.name == "uuid"]
+        ] or [f for f in resource.published if f.name == "uuid"]  # a row has to have something
         self.names = [f.name for f in fields]
         self.columns: list[ColumnElement[Any]] = [as_read(resource, f) for f in fields]
         self._kind = resource.kind

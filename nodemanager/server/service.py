@@ -37,10 +37,11 @@ from nodemanager.server import (
 from nodemanager.server.access import find
 from nodemanager.server.annotations import annotate
 from nodemanager.server.database import Database
-from nodemanager.server.errors import ServerError
-from nodemanager.server.methods import METHODS, Method
+from nodemanager.server.errors import ServerError, forbidden
+from nodemanager.server.methods import BASE_PATH, METHODS, Method
 from nodemanager.server.policy import Policy
 from nodemanager.server.resources import RESOURCES, Row
+from nodemanager.server.scopes import allows
 from nodemanager.server.sweep import SweepReport
 from nodemanager.server.tokens import Identity, NewToken
 from nodemanager.server.transaction import (
@@ -235,6 +236,7 @@ class Service:
         """Find out who calls, and do the call within `conn`'s transaction."""
         method = request.method
         identity = self._stranger(conn) if method.open else self._identify(conn, request.tokens)
+        _check_scopes(identity.caller, request)
         is_list = method.name == "list"
         query, body = request.query, request.body
         call = Call(
@@ -360,6 +362,16 @@ class Service:
             writes=writes,
             jitter=self._jitter,
         )
+
+
+def _check_scopes(caller: Caller, request: Request) -> None:
+    """`ServerError` 403 for a call that the token's scopes do not allow."""
+    method = request.method
+    path = BASE_PATH + method.path.replace("{uuid}", request.path.get("uuid", ""))
+    if method.id != "api_client_authorizations.current" and not allows(
+        caller.scopes, method.http, path
+    ):
+        raise forbidden("Forbidden")
 
 
 def _finish(tx: Transaction) -> None:

@@ -33,6 +33,9 @@ class ServerSettings:
     management_token: str = field(default="", repr=False)
     """Empty: no health checks."""
     max_request_size: int = 16 * 2**20
+    request_timeout: float = 60.0
+    """For a request's head, its body, and each pause in an upload or while an answer is read."""
+    max_concurrent_requests: int = 64
     max_file_size: int = 0
     """Of one file that a runner uploads; 0: no limit."""
     policy: Policy = field(default_factory=Policy)
@@ -63,6 +66,8 @@ def settings_from(config: Config) -> ServerSettings:
         key=api.key,
         management_token=str(api.management_token),
         max_request_size=api.max_request_size,
+        request_timeout=api.request_timeout,
+        max_concurrent_requests=api.max_concurrent_requests,
         policy=Policy(
             ping_timeout=api.ping_timeout,
             retry_backoff_min=api.retry_backoff_min,

@@ -124,19 +124,11 @@ class Sqlite:
             "isolation_level": None,
             "cached_statements": _CACHED_STATEMENTS,
         }
-        if self._path is None:
-            engine = create_engine(
-                url, connect_args=arguments, poolclass=StaticPool, hide_parameters=True
-            )
-        else:
-            engine = create_engine(
-                url,
-                connect_args=arguments,
-                poolclass=QueuePool,
-                pool_size=8,
-                max_overflow=24,
-                hide_parameters=True,  # errors are logged, and secrets are among the parameters
-            )
+        pool: dict[str, Any] = {"poolclass": StaticPool}
+        if self._path is not None:
+            pool = {"poolclass": QueuePool, "pool_size": 8, "max_overflow": 24}
+        # What fails is logged, and what it was about may be secret.
+        engine = create_engine(url, connect_args=arguments, hide_parameters=True, **pool)
         event.listen(engine, "connect", self._configure)
         event.listen(engine, "begin", _begin)
         return engine

@@ -77,6 +77,7 @@ def test_defaults_alone_are_no_problem_until_committed() -> None:
             "runtime_constraints.gpu.stack",
             "cuda",
         ),
+        ("filters", "uuid", "filters", "must be an array, not a string"),
         ("runtime_constraints", [], "runtime_constraints", "must be an object, not an array"),
         ("runtime_constraints", {"API": 1}, "runtime_constraints.API", "true or false"),
         ("priority", 1001, "priority", "must be from 0 to 1000, not 1001"),

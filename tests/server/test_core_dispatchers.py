@@ -217,3 +217,12 @@ def test_a_claim_notes_the_turn_now_and_then(cluster: Cluster) -> None:
         record = cluster.call("dispatchers.get", token=me.token, uuid=me.uuid)
         turns.add(record["last_turn_at"])
     assert len(turns) == 4
+
+
+def test_a_registration_may_select_what_it_is_told(cluster: Cluster) -> None:
+    token = cluster.service.create_dispatcher_token("d1").text
+    body = {"name": "d1", "scheduler": "fake"}
+    told = cluster.call("dispatchers.create", body, token=token, select=["uuid"])
+    assert set(told) == {"kind", "uuid", "lease_seconds"}
+    words = cluster.refused(422, "dispatchers.create", body, token=token, select=False)
+    assert "select" in words

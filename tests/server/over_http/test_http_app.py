@@ -38,7 +38,11 @@ def service() -> Iterator[Service]:
 def play(service: Service, tmp_path: Path) -> Callable[[Scenario], None]:
     """Runs a scenario while the application is up."""
     settings = ServerSettings(
-        state_dir=tmp_path, policy=service.policy, management_token="manage", max_file_size=1000
+        state_dir=tmp_path,
+        policy=service.policy,
+        management_token="manage",
+        max_file_size=1000,
+        max_concurrent_requests=1,
     )
 
     def play(scenario: Scenario) -> None:
@@ -167,6 +171,27 @@ def test_a_commit_in_any_thread_wakes_a_held_claim(
     play(scenario)
 
 
+def test_a_held_call_leaves_its_turn_to_others(
+    play: Callable[[Scenario], None], claim_body: dict[str, Any]
+) -> None:
+    async def scenario(app: Api) -> None:
+        _, task = await held(app, claim_body)
+        assert (await Exchange(app, "GET", "/arvados/v1/containers").run())[0] == 200
+        app.release_held_calls()
+        await task
+
+    play(scenario)
+
+
+def test_more_calls_than_can_wait_are_503(play: Callable[[Scenario], None]) -> None:
+    async def scenario(app: Api) -> None:
+        calls = [Exchange(app, "GET", "/arvados/v1/containers").run() for _ in range(5)]
+        statuses = sorted([status for status, _ in await asyncio.gather(*calls)])
+        assert statuses == [200, 200, 200, 503, 503]
+
+    play(scenario)
+
+
 def test_held_calls_are_answered_when_the_server_ends(
     play: Callable[[Scenario], None], claim_body: dict[str, Any]
 ) -> None:
@@ -208,6 +233,22 @@ def test_a_broken_database_is_503_and_no_secret(
         assert "no such table" in answer["errors"][0]
 
     play(scenario)
+
+
+def test_no_secret_gets_into_the_log_with_what_failed(
+    service: Service, play: Callable[[Scenario], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with service.database.write() as conn:
+        conn.execute(text("DROP TABLE container_requests"))
+    body = {"container_request": {"runtime_token": "v2/very/secret"}}
+
+    async def scenario(app: Api) -> None:
+        call = Exchange(app, "POST", "/arvados/v1/container_requests", body)
+        assert (await call.run())[0] == 503
+
+    play(scenario)
+    assert "no such table" in caplog.text
+    assert "very/secret" not in caplog.text
 
 
 def test_health(play: Callable[[Scenario], None]) -> None:

@@ -197,6 +197,10 @@ def test_selects_reach_every_method(send: Send) -> None:
     path = BASE + f"container_requests/{made['uuid']}?alt=json&select="
     assert set(send("GET", path + select)[1]) == {"kind", "uuid", "name"}
     assert send("GET", path + "nonsense")[0] == 422
+    assert send("GET", path + quote('["no_such"]'))[0] == 422
+    assert set(send("GET", path + "[]")[1]) == {"kind"}
+    nothing = send("GET", BASE + "container_requests?limit=1&select=" + quote('["kind"]'))[1]
+    assert nothing["items"] == [{"kind": "arvados#containerRequest"}]
 
 
 def test_times_have_nine_digits(send: Send) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -254,6 +255,17 @@ root_token = secret
     assert "secret" not in repr(settings)
     with pytest.raises(ConfigError, match="certificate and key"):
         settings_from(parse("[Api]\ncertificate = /c.pem\n", tmp_path / "a.cfg"))
+
+
+def test_it_takes_as_many_connections_as_the_system_allows(server: EmbeddedServer) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    found = resource.prlimit(process_of(server).pid, resource.RLIMIT_NOFILE)
+    assert found == (limits[1], limits[1])
 
 
 def test_it_serves_on_its_own_with_a_config_file(tmp_path: Path) -> None:
