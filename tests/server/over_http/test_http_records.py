@@ -9,8 +9,7 @@ from urllib.parse import urlencode
 import arvados.errors
 import pytest
 
-from nodemanager.server.discovery import BASE_PATH
-from nodemanager.server.methods import METHODS
+from nodemanager.server.methods import BASE_PATH, METHODS
 from nodemanager.server.resources import RESOURCES
 
 STOCK_LIST = {
