@@ -375,16 +375,23 @@ def _mount(
     checks, needed = _MOUNT_KINDS[kind]
     yield from _keys({**_ALWAYS, **checks})(path, mount)
     for name in needed:
-        if name not in mount:
+        if name not in mount or (mount[name] is None and kind != "json"):
             yield Problem(f"{path}.{name}", f"missing: a mount of kind {kind} needs it")
-    if kind == "file" and mount.get("path") == "":
-        yield Problem(f"{path}.path", "must not be empty")
+    if kind == "file":
+        yield from _file_path(f"{path}.path", mount.get("path"))
     if target in ("stdout", "stderr") and kind != "file":
         yield Problem(f"{path}.kind", f"{target} can only go to a mount of kind file")
     if target == "stdin" and kind not in ("file", "json", "text", "collection"):
         yield Problem(
             f"{path}.kind", "stdin can only come from kind file, text, json or collection"
         )
+
+
+def _file_path(path: str, value: Any) -> Iterator[Problem]:
+    if value == "":
+        yield Problem(path, "must not be empty")
+    elif isinstance(value, str) and value.startswith(STORE_PREFIX) and not stored_output(value):
+        yield Problem(path, "must be an absolute path, or store:<container uuid>/output/<path>")
 
 
 _POSITIVE = _integer(1, words="a positive integer")

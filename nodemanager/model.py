@@ -421,13 +421,14 @@ class Reason:
 def parse_time(text: str) -> float:
     """Unix seconds of an API time such as ``2026-01-31T12:00:00.123456789Z``.
 
-    Raises `ValueError` for anything else, and for a time without a zone.
+    Raises `ValueError` for anything else, and for a time without a zone; `OverflowError` for one that is in
+    no year from 1 to 9999 in UTC, which nothing could print.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         msg = f"time without a zone: {text!r}"
         raise ValueError(msg)
-    return moment.timestamp()
+    return moment.astimezone(UTC).timestamp()
 
 
 def format_time(seconds: float) -> str:

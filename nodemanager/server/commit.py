@@ -77,16 +77,19 @@ def commit(tx: Transaction, row: Row, changed: Mapping[str, Any]) -> dict[str, A
 
 
 def _hidden_inputs(tx: Transaction, request: Row) -> Iterator[str]:
-    """Inputs from containers that the request's owner may not see, or that never were."""
+    """Inputs from containers that never were, or that the request's owner may not see.
+
+    An administrator may hand others what they do not see.
+    """
+    reader = Caller("user", user_uuid=request["owner_uuid"])
     if tx.caller.kind == "root":
-        return
-    owner = Caller("user", user_uuid=request["owner_uuid"])
+        reader = tx.caller
     for target, mount in request["mounts"].items():
         named = stored_output(str(mount.get("path") or "")) if mount["kind"] == "file" else None
         if named is None:
             continue
-        row = lookup(tx, _CONTAINERS, named[0])
-        if row is None or not sees(tx, owner, _CONTAINERS, named[0]):
+        exists = lookup(tx, _CONTAINERS, named[0]) is not None
+        if not exists or not sees(tx, reader, _CONTAINERS, named[0]):
             yield f"mounts.{target}.path: '{named[0]}' not found"
 
 

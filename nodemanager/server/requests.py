@@ -56,11 +56,11 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
     if tx.caller.kind not in _MAY_ASK:
         raise forbidden("this token may not create container requests")
     tx.lock_graph()
-    given = _given(call.attributes)
-    state = RequestState(given.get("state") or RequestState.UNCOMMITTED)
+    row: dict[str, Any] = {f.name: f.default for f in _REQUESTS.fields}
+    given = _given(call.attributes, row)
+    state = RequestState(given.get("state", RequestState.UNCOMMITTED))
     if state is RequestState.FINAL:
         raise invalid("state: cannot begin as Final")
-    row: dict[str, Any] = {f.name: f.default for f in _REQUESTS.fields}
     row.update(_stored(with_defaults(given)))
     row.update(
         uuid=new_uuid(tx.cluster_id, "container_request"),
@@ -80,11 +80,11 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
 def update(tx: Transaction, call: Call) -> dict[str, Any]:
     """``container_requests.update``: edit, commit, re-prioritise; priority 0 cancels."""
     row = _own(tx, call.uuid)
-    given = _given(call.attributes)
+    given = _given(call.attributes, row)
     if "owner_uuid" in given:
         given["owner_uuid"] = own(tx.caller, given["owner_uuid"])
     state = RequestState(row["state"])
-    target = RequestState(given.get("state") or state)
+    target = RequestState(given.get("state", state))
     if target is not state:
         _check_step(state, target)
     full = with_defaults(given)
@@ -135,9 +135,19 @@ def _own(tx: Transaction, uuid: str) -> Row:
     return row
 
 
-def _given(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of the body, checked; `ServerError` 422 names each that is wrong."""
-    given = {k: v for k, v in attributes.items() if k not in SET_BY_SERVER}
+def _given(attributes: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    """The attributes of the body, checked; `ServerError` 422 names each that is wrong.
+
+    Clients send records back as they got them: what only the server sets may be there, but not differ from
+    `row`. A state of null is none.
+    """
+    given = {
+        k: v
+        for k, v in attributes.items()
+        if k not in SET_BY_SERVER and not (k in _KEPT_BY_SERVER and row[k] == v)
+    }
+    if given.get("state", "") is None:
+        del given["state"]
     kept = [f"{k}: cannot be updated directly" for k in given if k in _KEPT_BY_SERVER]
     found = problems({k: v for k, v in given.items() if k not in _KEPT_BY_SERVER}, committing=False)
     if kept or found:

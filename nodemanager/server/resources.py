@@ -183,12 +183,13 @@ def _format_second(seconds: int) -> str:
 def parse_micros(text: str) -> int:
     """The inverse of `format_micros`, for any ISO 8601 time with a zone; raises `ValueError`.
 
-    Digits beyond microseconds are cut off, as PostgreSQL and Arvados would.
+    Digits beyond microseconds are cut off, as PostgreSQL and Arvados would. `OverflowError` for what is in
+    no year from 1 to 9999 in UTC: it could be stored, but never printed again.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"time without a zone: {text!r}")
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
 
 
 _CONVERTERS: Mapping[FieldType, Callable[[Any], Any]] = {

@@ -149,7 +149,7 @@ CONTAINER_REQUEST_FIELDS = (
         default=False,
     ),
     _time("run_after", "No attempt starts before."),
-    _time("expires_at", "No new attempt after."),
+    _time("expires_at", "From then on its priority is 0."),
     _string("output_name", "Name for the output."),
     _integer("output_ttl", "Seconds to keep the output; 0 keeps it.", 0),
     _object("output_properties", "Properties for the output."),

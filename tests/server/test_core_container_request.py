@@ -95,6 +95,8 @@ def test_defaults_alone_are_no_problem_until_committed() -> None:
         ("run_after", "tomorrow", "run_after", "not a time"),
         ("run_after", "2026-01-01T00:00:00", "run_after", "with a zone"),
         ("run_after", 5, "run_after", "not a number"),
+        ("run_after", "9999-12-31T23:59:59-01:00", "run_after", "not a time"),
+        ("expires_at", "0001-01-01T00:00:00+01:00", "expires_at", "not a time"),
         (
             "scheduling_parameters",
             {"max_run_time": -1},
@@ -112,6 +114,9 @@ def test_defaults_alone_are_no_problem_until_committed() -> None:
         ("mounts", {"/a": {"kind": "tmp", "size": 1}}, "mounts./a.size", "unexpected key"),
         ("mounts", {"/a": {"kind": "text"}}, "mounts./a.content", "missing"),
         ("mounts", {"/a": {"kind": "file"}}, "mounts./a.path", "missing"),
+        ("mounts", {"/a": {"kind": "file", "path": None}}, "mounts./a.path", "missing"),
+        ("mounts", {"/a": {"kind": "file", "path": "store:u"}}, "mounts./a.path", "store:<cont"),
+        ("mounts", {"/a": {"kind": "file", "path": "store:u/log/x"}}, "mounts./a.path", "store:<"),
         ("mounts", {"/a": "tmp"}, "mounts./a", "must be an object, not a string"),
         ("mounts", {"stdout": {"kind": "tmp"}}, "mounts.stdout.kind", "only go to"),
         ("mounts", {"stdin": {"kind": "tmp"}}, "mounts.stdin.kind", "only come from"),

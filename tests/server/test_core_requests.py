@@ -109,6 +109,36 @@ def test_what_defines_the_work_is_fixed_once_committed(cluster: Cluster) -> None
     assert cluster.update_request(request["uuid"], **same, name="new")["name"] == "new"
 
 
+def test_a_record_may_be_sent_back_as_it_came(cluster: Cluster) -> None:
+    request = cluster.request(run_after="2030-01-01T00:00:00Z", output_name="x")
+    assert cluster.update_request(request["uuid"], **{**request, "name": "new"})["name"] == "new"
+    changed = {**request, "container_count": 5, "container_uuid": None}
+    body = {"container_request": changed}
+    text = cluster.refused(422, "container_requests.update", body, uuid=request["uuid"])
+    assert "container_count: cannot be updated directly" in text
+    assert "container_uuid: cannot be updated directly" in text
+
+
+def test_a_state_of_null_is_no_way_back(cluster: Cluster) -> None:
+    request = cluster.request()
+    assert cluster.update_request(request["uuid"], state=None)["state"] == "Committed"
+    assert cluster.call("container_requests.create", {"state": None})["state"] == "Uncommitted"
+
+
+def test_an_expired_request_stops_what_runs(cluster: Cluster) -> None:
+    me = cluster.dispatcher()
+    due = "2027-01-15T08:01:00Z"
+    request, container, _token = cluster.running(me, expires_at=due)
+    cluster.clock.advance(parse_time(due) - cluster.clock.wall())
+    cluster.service.sweep()
+    now = cluster.container(container)
+    assert (now["state"], now["priority"]) == ("Running", 0)
+    cluster.report(me, container, state="TempFail")
+    done = cluster.get_request(request["uuid"])
+    assert done["state"] == "Final"
+    assert cluster.container(done["container_uuid"])["state"] == "Cancelled"
+
+
 def test_priority_reaches_the_container(cluster: Cluster) -> None:
     request = cluster.request(priority=1)
     before = cluster.container(request["container_uuid"])["priority"]
