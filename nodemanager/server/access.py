@@ -5,11 +5,13 @@ A rule of sight is a condition of a query, so that one rule serves both a single
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, or_, select
 
+from nodemanager.container_request import stored_output
 from nodemanager.server import schema
 from nodemanager.server.errors import forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement, Parameters, all_of
@@ -113,6 +115,34 @@ def sees(tx: Transaction, caller: Caller, resource: Resource, uuid: str) -> bool
     return (
         tx.conn.execute(select(table.c.uuid).where(table.c.uuid == uuid, seen)).first() is not None
     )
+
+
+def reads_files(tx: Transaction, uuid: str) -> bool:
+    """Whether the caller may read what the container with this UUID has left, its logs and its output.
+
+    Whoever sees a container reads its files, except dispatchers, who have no need to. A container reads what
+    its user would, and what its own mounts name: that was judged when its request was committed.
+    """
+    caller = tx.caller
+    containers = RESOURCES["containers"]
+    row = lookup(tx, containers, uuid)
+    if row is None or caller.kind == "dispatcher":
+        return False
+    if caller.kind != "container" or caller.container_uuid == uuid:
+        return sees(tx, caller, containers, uuid)
+    itself = lookup(tx, containers, caller.container_uuid or "")
+    is_input = itself is not None and uuid in inputs_of(itself["mounts"]).values()
+    return is_input or sees(tx, Caller("user", user_uuid=caller.user_uuid), containers, uuid)
+
+
+def inputs_of(mounts: Mapping[str, Any]) -> dict[str, str]:
+    """The mounts, by their targets, that take what another container has left, and that one's UUID."""
+    named = {
+        target: stored_output(str(mount.get("path")))
+        for target, mount in mounts.items()
+        if mount["kind"] == "file"
+    }
+    return {target: found[0] for target, found in named.items() if found is not None}
 
 
 def lookup(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) -> Row | None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from nodemanager.container_request import content_address, problems, stored_output
+from nodemanager.container_request import content_address, problems
 from nodemanager.model import ContainerState, RequestState
 from nodemanager.server import schema
-from nodemanager.server.access import lookup, sees
+from nodemanager.server.access import inputs_of, lookup, sees
 from nodemanager.server.attempts import first_attempt, record, write
 from nodemanager.server.errors import ServerError, invalid
 from nodemanager.server.family import ancestors_of, parent_of, settle
@@ -84,13 +84,10 @@ def _hidden_inputs(tx: Transaction, request: Row) -> Iterator[str]:
     reader = Caller("user", user_uuid=request["owner_uuid"])
     if tx.caller.kind == "root":
         reader = tx.caller
-    for target, mount in request["mounts"].items():
-        named = stored_output(str(mount.get("path") or "")) if mount["kind"] == "file" else None
-        if named is None:
-            continue
-        exists = lookup(tx, _CONTAINERS, named[0]) is not None
-        if not exists or not sees(tx, reader, _CONTAINERS, named[0]):
-            yield f"mounts.{target}.path: '{named[0]}' not found"
+    for target, uuid in inputs_of(request["mounts"]).items():
+        exists = lookup(tx, _CONTAINERS, uuid) is not None
+        if not exists or not sees(tx, reader, _CONTAINERS, uuid):
+            yield f"mounts.{target}.path: '{uuid}' not found"
 
 
 def _existing(tx: Transaction, request: Row) -> Row | None:

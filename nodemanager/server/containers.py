@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 
 from nodemanager.model import CONTAINER_TRANSITIONS, ContainerState
 from nodemanager.server import queue
-from nodemanager.server.access import acting_dispatcher, find, lookup
+from nodemanager.server.access import acting_dispatcher, find
 from nodemanager.server.attempts import change, drop_reasons, end
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.family import settle
@@ -88,12 +88,7 @@ def _seen(tx: Transaction, uuid: str) -> Row:
     Others lock it later, after the record of the dispatcher that holds it: the order in which a lost
     dispatcher and its containers are gone through.
     """
-    if tx.caller.kind == "user":
-        return find(tx, _CONTAINERS, uuid)
-    row = lookup(tx, _CONTAINERS, uuid, lock=tx.caller.container_uuid == uuid)
-    if row is None:
-        raise not_found()
-    return row
+    return find(tx, _CONTAINERS, uuid, lock=tx.caller.container_uuid == uuid)
 
 
 def batch_update(tx: Transaction, call: Call) -> dict[str, Any]:
@@ -330,6 +325,7 @@ def current(tx: Transaction, call: Call) -> dict[str, Any]:
 
 def secret_mounts(tx: Transaction, call: Call) -> dict[str, Any]:
     """``containers.secret_mounts``: for the container's own token only."""
+    row = find(tx, _CONTAINERS, call.uuid)
     if tx.caller.container_uuid != call.uuid:
         raise forbidden("secret_mounts are readable by the container's own token only")
-    return {"secret_mounts": find(tx, _CONTAINERS, call.uuid)["secret_mounts"]}
+    return {"secret_mounts": row["secret_mounts"]}

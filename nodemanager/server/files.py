@@ -60,12 +60,8 @@ class Files:
         raise not_found()
 
     def _readable(self, caller: Caller, uuid: str) -> Path:
-        """The container's folder, for who may read it: its owner, and containers of the same owner."""
-        owner = self._record(uuid)["owner_uuid"]
-        allowed = caller.kind == "root" or (
-            caller.kind in ("user", "container") and caller.user_uuid == owner
-        )
-        if not allowed:
+        """The container's folder, for who may read it: see `access.reads_files`."""
+        if not self._service.reads_files(caller, uuid):
             raise not_found()
         return self._directory / uuid
 

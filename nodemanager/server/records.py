@@ -103,6 +103,9 @@ def delete(tx: Transaction, call: Call) -> dict[str, Any]:
         resource.plural == "logs" or row["owner_uuid"] != tx.caller.user_uuid
     ):
         raise forbidden(f"{call.uuid} is not this token's to delete")
+    if tx.caller.kind != "root" and row.get("link_class") == "dispatch":
+        # It belongs to the container's user to be read; its dispatcher would not say it again.
+        raise forbidden(f"{call.uuid} is its dispatcher's to take back")
     tx.conn.execute(delete_from(resource.table).where(resource.table.c.uuid == call.uuid))
     return render(resource, row)
 

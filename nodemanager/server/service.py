@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from nodemanager.server import (
+    access,
     changes,
     containers,
     dispatchers,
@@ -255,6 +256,12 @@ class Service:
         with self.database.read() as conn:
             tx = self._transaction(conn, Identity(Caller("root"), 0), writes=False)
             return find(tx, RESOURCES[plural], uuid)
+
+    def reads_files(self, caller: Caller, container_uuid: str) -> bool:
+        """Whether `caller` may read the files of a container; false also when there is no such container."""
+        with self.database.read() as conn:
+            tx = self._transaction(conn, Identity(caller, 0), writes=False)
+            return access.reads_files(tx, container_uuid)
 
     def next_due(self) -> float | None:
         """Unix time of the next moment at which a waiting container becomes claimable by itself."""
