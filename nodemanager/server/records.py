@@ -11,7 +11,7 @@ from sqlalchemy import delete as delete_from
 
 from nodemanager.container_request import plain
 from nodemanager.model import new_uuid
-from nodemanager.server.access import find, restriction, sees
+from nodemanager.server.access import find, restriction_of_list, sees
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement
 from nodemanager.server.listing import list_records
@@ -68,7 +68,7 @@ def _single(plural: str, names: tuple[str, ...] | None) -> tuple[Projection, Hot
 def list_(tx: Transaction, call: Call) -> dict[str, Any]:
     """Many records the caller may see."""
     resource = RESOURCES[call.method.resource]
-    return list_records(tx.conn, resource, call.arguments, restriction(tx.caller, resource))
+    return list_records(tx.conn, resource, call.arguments, restriction_of_list(tx, resource))
 
 
 def create(tx: Transaction, call: Call) -> dict[str, Any]:
