@@ -9,15 +9,19 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, false, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, false, or_, select
 
 from nodemanager.model import stored_output
 from nodemanager.server import schema
 from nodemanager.server.computed import pinged_lately
+from nodemanager.server.dialect import dialect_of
 from nodemanager.server.errors import forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement, Parameters, all_of
 from nodemanager.server.resources import RESOURCES, Resource, Row
 from nodemanager.server.transaction import Caller, Transaction
+
+_MANY = 10_000
+"""Requests of one caller from which on a list looks at one record after the other."""
 
 _DISPATCHERS_SEE = ("containers", "container_requests", "dispatchers", "links", "logs", "nodes")
 
@@ -28,8 +32,15 @@ _logs = schema.logs.c
 _attempts = schema.attempts.c
 
 
-def restriction(caller: Caller, resource: Resource) -> ColumnElement[bool] | None:
-    """The records that `caller` may see, as a condition of a query; None: all of them."""
+def restriction(
+    caller: Caller, resource: Resource, *, singly: bool = False
+) -> ColumnElement[bool] | None:
+    """The records that `caller` may see, as a condition of a query; None: all of them.
+
+    `singly`: written so that each record is judged that the query comes by, which is right for one record,
+    and for a list from most of what there is; otherwise so that what the caller may see can be gathered
+    first, which is right for a list of the few among many.
+    """
     if caller.kind == "root":
         return None
     plural = resource.plural
@@ -42,12 +53,34 @@ def restriction(caller: Caller, resource: Resource) -> ColumnElement[bool] | Non
         return resource.table.c.uuid == caller.user_uuid
     if plural == "api_client_authorizations":
         return _tokens_of(caller)
-    if caller.kind == "user":
-        return _seen_by(plural, _requests.owner_uuid == caller.user_uuid, caller)
-    if caller.kind == "container":
-        own = _requests.requesting_container_uuid == caller.container_uuid
-        return _seen_by(plural, own, caller)
+    if caller.kind in ("user", "container"):
+        return _seen_by(plural, caller, singly=singly)
     return false()
+
+
+def restriction_of_list(tx: Transaction, resource: Resource) -> ColumnElement[bool] | None:
+    """The `restriction` of the caller, in the form that serves a list better.
+
+    With 100,000 containers of one user SQLite needs a second to gather them, and 10 ms for the first page
+    the other way; for a user of ten it is the other way about. PostgreSQL finds its way by itself.
+    """
+    caller = tx.caller
+    singly = False
+    if (
+        dialect_of(tx.conn).gathers_subqueries
+        and caller.kind in ("user", "container")
+        and resource.plural in ("containers", "links", "logs")
+    ):
+        many = select(_requests.uuid).where(_is_own(caller)).offset(_MANY).limit(1)
+        singly = tx.conn.execute(many).first() is not None
+    return restriction(caller, resource, singly=singly)
+
+
+def _is_own(caller: Caller) -> ColumnElement[bool]:
+    """The requests of a user, or those that a container has made."""
+    if caller.kind == "container":
+        return _requests.requesting_container_uuid == caller.container_uuid
+    return _requests.owner_uuid == caller.user_uuid
 
 
 def _tokens_of(caller: Caller) -> ColumnElement[bool]:
@@ -58,10 +91,11 @@ def _tokens_of(caller: Caller) -> ColumnElement[bool]:
     return tokens.uuid == caller.token_uuid
 
 
-def _seen_by(plural: str, is_own: ColumnElement[bool], caller: Caller) -> ColumnElement[bool]:
-    """The requests for which `is_own` holds, and what is behind them: their containers of every attempt,
-    why those wait, and what is logged of either. A container's token sees its container as well. Nodes
-    are for users to see while they are there."""
+def _seen_by(plural: str, caller: Caller, *, singly: bool) -> ColumnElement[bool]:
+    """The caller's own requests, and what is behind them: their containers of every attempt, why those
+    wait, and what is logged of either. A container's token sees its container as well. Nodes are for users
+    to see while they are there."""
+    is_own = _is_own(caller)
     behind = (
         select(_attempts.container_uuid)
         .join_from(
@@ -69,37 +103,36 @@ def _seen_by(plural: str, is_own: ColumnElement[bool], caller: Caller) -> Column
         )
         .where(is_own)
     )
+    own = select(_requests.uuid).where(is_own)
     itself = caller.container_uuid
+
+    def among(column: ColumnElement[Any], found: Select[Any]) -> ColumnElement[bool]:
+        (key,) = found.selected_columns
+        inside = exists(found.where(key == column)) if singly else column.in_(found)
+        return inside if itself is None else or_(column == itself, inside)
+
     match plural:
         case "container_requests":
             return is_own
         case "containers":
-            return _among(_containers.uuid, behind, itself)
+            return among(_containers.uuid, behind)
         case "links":
             reasons = _links.link_class == "dispatch"
-            seen = and_(reasons, _among(_links.head_uuid, behind, itself))
+            seen = and_(reasons, among(_links.head_uuid, behind))
             return seen if itself else or_(_links.owner_uuid == caller.user_uuid, seen)
         case "nodes":
             return false() if itself else pinged_lately()
         case "logs":
-            seen = _among(_logs.object_uuid, behind, itself)
+            seen = or_(among(_logs.object_uuid, behind), among(_logs.object_uuid, own))
             if itself:
                 return seen
             return or_(
                 seen,
                 _logs.owner_uuid == caller.user_uuid,
                 _logs.object_owner_uuid == caller.user_uuid,
-                _logs.object_uuid.in_(select(_requests.uuid).where(is_own)),
             )
         case _:
             return false()
-
-
-def _among(
-    column: ColumnElement[Any], behind: Select[Any], itself: str | None
-) -> ColumnElement[bool]:
-    found = column.in_(behind)
-    return found if itself is None else or_(column == itself, found)
 
 
 def find(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) -> Row:
@@ -112,7 +145,7 @@ def find(tx: Transaction, resource: Resource, uuid: str, *, lock: bool = False) 
 
 def sees(tx: Transaction, caller: Caller, resource: Resource, uuid: str) -> bool:
     """Whether `caller` may see the record with this UUID, which must exist."""
-    seen = restriction(caller, resource)
+    seen = restriction(caller, resource, singly=True)
     if seen is None or (caller.kind == "container" and caller.container_uuid == uuid):
         return True
     table = resource.table

@@ -228,10 +228,13 @@ _LOCK_ANSWER = ("uuid", "state", "priority", "auth_uuid", "locked_by_uuid")
 
 
 def lock(tx: Transaction, call: Call) -> dict[str, Any]:
-    """``containers.lock``: claim for the alive dispatcher of the caller's token."""
+    """``containers.lock``: claim for the alive dispatcher of the caller's token; again is the same."""
     row = _seen(tx, call.uuid)
     if tx.caller.dispatcher_uuid is None:
         raise forbidden("this token has no alive dispatcher; make one with dispatchers.create")
+    is_ours = row["dispatcher"] == tx.caller.dispatcher_uuid
+    if is_ours and row["state"] == ContainerState.LOCKED:
+        return render(_CONTAINERS, row, _LOCK_ANSWER)
     new = queue.claim_one(tx, row, tx.caller.dispatcher_uuid, None)
     return render(_CONTAINERS, new, _LOCK_ANSWER)
 

@@ -39,6 +39,9 @@ Comparison = Callable[[Any, Any], ColumnElement[bool]]
 class Dialect(Protocol):
     """The questions."""
 
+    gathers_subqueries: bool
+    """``IN (SELECT ...)`` is answered by fetching all that the subquery finds, however many that are."""
+
     def member_text(self, column: Column[Any], key: str) -> ColumnElement[Any]:
         """The text under `key` of a JSON object; NULL when there is none, or something else."""
         ...
@@ -77,6 +80,8 @@ def dialect_of(conn: Connection) -> Dialect:
 
 class _Sqlite:
     """SQLite 3.38 and later, through its table-valued function json_each."""
+
+    gathers_subqueries = True
 
     def member_text(self, column: Column[Any], key: str) -> ColumnElement[Any]:
         return self._member(column, key, _TEXT)
@@ -121,6 +126,8 @@ class _Sqlite:
 
 class _Postgresql:
     """PostgreSQL, whose JSON columns are of type jsonb."""
+
+    gathers_subqueries = False
 
     def member_text(self, column: Column[Any], key: str) -> ColumnElement[Any]:
         return case((self._kind(column, key) == "string", _as_text(column, key)))

@@ -12,7 +12,7 @@ from sqlalchemy import delete as delete_from
 
 from nodemanager.container_request import plain
 from nodemanager.model import new_uuid
-from nodemanager.server.access import find, lookup, restriction, sees
+from nodemanager.server.access import find, lookup, restriction_of_list, sees
 from nodemanager.server.attempts import write
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement
@@ -85,7 +85,7 @@ def _single(plural: str, names: tuple[str, ...] | None) -> tuple[Projection, Hot
 def list_(tx: Transaction, call: Call) -> dict[str, Any]:
     """Many records the caller may see."""
     resource = RESOURCES[call.method.resource]
-    return list_records(tx.conn, resource, call.arguments, restriction(tx.caller, resource))
+    return list_records(tx.conn, resource, call.arguments, restriction_of_list(tx, resource))
 
 
 def create(tx: Transaction, call: Call) -> dict[str, Any]:
