@@ -152,6 +152,7 @@ def requests(folder: Path, *names_and_scripts: tuple[str, str]) -> Path:
             "output_path": "/work/out",
             "mounts": {"/work/out": {"kind": "tmp", "capacity": 1 << 20}},
             "runtime_constraints": {"vcpus": 1, "ram": 1 << 26},
+            "use_existing": False,
         }
         for name, script in names_and_scripts
     ]

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 import psycopg
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import BindParameter, Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
@@ -76,7 +76,11 @@ class Compiled:
         compiled = statement.compile(dialect=dialect)
         assert isinstance(compiled, SQLCompiler)  # noqa: S101  (it is no DDL)
         self.text = str(compiled)
-        self._constants = {k: v for k, v in compiled.params.items() if v is not None}
+        self._constants = {
+            name: _as_bound(compiled.binds[name], dialect)
+            for name, value in compiled.params.items()
+            if value is not None
+        }
         self._names = list(compiled.params)
         self._order = compiled.positiontup
 
@@ -86,6 +90,12 @@ class Compiled:
         if self._order is not None:
             return [merged.get(name) for name in self._order]
         return {name: merged.get(name) for name in self._names}
+
+
+def _as_bound(constant: BindParameter[Any], dialect: Dialect) -> Any:
+    """A constant of the statement as its type hands it to the driver (the path into a JSON value, say)."""
+    process = constant.type.dialect_impl(dialect).bind_processor(dialect)
+    return constant.value if process is None else process(constant.value)
 
 
 def all_of(
