@@ -99,6 +99,8 @@ class World:
         self.tokens["container that is over"] = self.tokens["container"]
         self._call("containers.update", {"state": "Cancelled"}, "container", uuid=over)
         self.ready()
+        node = self._call("nodes.create", {}, "root")
+        self.secrets.add(node["info"]["ping_secret"])
         self.secrets |= {token.rpartition("/")[2] for token in self.tokens.values()}
         for method in ("users", "logs", "links", "containers", "container_requests"):
             self.learn(orjson.dumps(self._call(f"{method}.list", {}, "root")).decode())
@@ -114,8 +116,11 @@ class World:
             self._service.create_dispatcher_token,
         )
         self.tokens |= {"ada": make_user("ada").text, "eve": make_user("eve").text}
-        self.ada = self._call("users.current", {}, "ada")["uuid"]
+        self.ada, eve = (self._call("users.current", {}, u)["uuid"] for u in ("ada", "eve"))
         self.tokens["other dispatcher"] = make_dispatcher("oak").text
+        long_forms = [token.split("/") for token in self.tokens.values() if "/" in token]
+        self.cast = {self.ada, eve, *(uuid for _v2, uuid, _secret in long_forms)}
+        """Users and tokens that all calls are made with, and that must not be made inactive."""
         self._register("other dispatcher", "oak")
         revoked, expired = make_user("eve"), make_user("eve")
         self.tokens |= {"revoked": revoked.text, "expired": expired.text}
