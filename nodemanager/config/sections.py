@@ -165,6 +165,11 @@ class Api:
         "5 s",
         "How often the server looks for lost dispatchers and for work that has fallen due.",
     )
+    max_compute_nodes: int = option(
+        Integer(1),
+        "64",
+        "The number of slots that nodes can be given (`nodes.create` and `ping` of the old node manager).",
+    )
     retry_backoff_min: float = option(
         _POSITIVE,
         "10 s",

@@ -10,8 +10,8 @@ from sqlalchemy import bindparam, delete, insert, select
 from nodemanager.container_request import plain
 from nodemanager.model import Reason, new_uuid
 from nodemanager.server.access import acting_dispatcher
-from nodemanager.server.attempts import write
 from nodemanager.server.resources import Row
+from nodemanager.server.rows import write
 from nodemanager.server.schema import containers, links, logs
 from nodemanager.server.transaction import Call, Transaction
 

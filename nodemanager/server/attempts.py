@@ -7,15 +7,14 @@ nothing ends without its requests being served in the same transaction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select
 
 from nodemanager.model import ContainerState, new_uuid
 from nodemanager.server import schema
-from nodemanager.server.hot import HotStatement, plain_value
-from nodemanager.server.resources import RESOURCES, Row
+from nodemanager.server.hot import HotStatement
+from nodemanager.server.resources import Row
 from nodemanager.server.retry import (
     REMARKABLE_TEMP_FAILS,
     Decision,
@@ -25,6 +24,7 @@ from nodemanager.server.retry import (
     merged_scheduling,
     next_attempt,
 )
+from nodemanager.server.rows import add, write
 from nodemanager.server.shapes import shape_of
 from nodemanager.server.tokens import delete_container_tokens
 from nodemanager.server.transaction import QUEUE_TOPIC, Transaction
@@ -42,31 +42,16 @@ _WORK = (
 _LAST_ATTEMPT = select(func.max(schema.attempts.c.attempt)).where(
     schema.attempts.c.request_uuid == bindparam("request")
 )
+_RECORD = HotStatement(
+    insert(schema.attempts).values(
+        request_uuid=bindparam("request"),
+        attempt=bindparam("number"),
+        container_uuid=bindparam("container"),
+    )
+)
 _DROP_REASONS = delete(schema.links).where(
     schema.links.c.head_uuid == bindparam("container"), schema.links.c.link_class == "dispatch"
 )
-
-
-@lru_cache(1000)
-def _update_of(plural: str, columns: tuple[str, ...]) -> HotStatement:
-    """The statement that sets `columns` of the record ``key``; built once for each set of columns."""
-    table = RESOURCES[plural].table
-    return HotStatement(
-        update(table)
-        .where(table.c.uuid == bindparam("key"))
-        .values({name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns})
-    )
-
-
-def write(tx: Transaction, plural: str, uuid: str, columns: Mapping[str, Any]) -> None:
-    """Set `columns` of one record, and who did it when."""
-    stamped = {
-        **columns,
-        "modified_at": tx.now,
-        "modified_by_user_uuid": tx.caller.user_uuid,
-    }
-    values = {f"new_{name}": plain_value(value) for name, value in stamped.items()}
-    _update_of(plural, tuple(sorted(stamped))).each(tx.conn, [{**values, "key": uuid}])
 
 
 def change(
@@ -88,9 +73,9 @@ def drop_reasons(tx: Transaction, container_uuid: str) -> None:
 
 
 def first_attempt(tx: Transaction, request: Row, parent: Row | None) -> dict[str, Any]:
-    """The container of a request that is being committed; the request's row is the caller's to write.
+    """The container of a request that is being committed.
 
-    `parent` is the container that made the request.
+    `parent` is the container that made the request. The request's row, and then `record`, are the caller's.
     """
     want = Want(
         request["priority"], request["created_at"], None if parent is None else parent["priority"]
@@ -103,9 +88,7 @@ def first_attempt(tx: Transaction, request: Row, parent: Row | None) -> dict[str
         "runtime_user_uuid": request["owner_uuid"],
         "attempt": 1,
     }
-    container = _insert(tx, created)
-    record(tx, request["uuid"], container["uuid"])
-    return container
+    return _insert(tx, created)
 
 
 def end(
@@ -252,7 +235,7 @@ def _insert(tx: Transaction, columns: Mapping[str, Any]) -> dict[str, Any]:
         modified_by_user_uuid=tx.caller.user_uuid,
     )
     row["shape_id"] = shape_of(tx, row)
-    tx.conn.execute(insert(schema.containers), row)
+    add(tx, "containers", row)
     return row
 
 
@@ -270,8 +253,16 @@ def _assign(
     record(tx, request["uuid"], container_uuid)
 
 
-def record(tx: Transaction, request_uuid: str, container_uuid: str) -> None:
+def record(
+    tx: Transaction, request_uuid: str, container_uuid: str, *, is_first: bool = False
+) -> None:
     """From now on the request is served by this container."""
-    last = tx.conn.execute(_LAST_ATTEMPT, {"request": request_uuid}).scalar() or 0
-    row = {"request_uuid": request_uuid, "attempt": last + 1, "container_uuid": container_uuid}
-    tx.conn.execute(insert(schema.attempts), row)
+    last = None
+    if not is_first:
+        last = tx.conn.execute(_LAST_ATTEMPT, {"request": request_uuid}).scalar()
+    row = {
+        "request": request_uuid,
+        "number": (last or 0) + 1,
+        "container": container_uuid,
+    }
+    _RECORD.each(tx.conn, [row])

@@ -13,9 +13,9 @@ from sqlalchemy import delete as delete_from
 
 from nodemanager.server import records
 from nodemanager.server.access import find
-from nodemanager.server.attempts import write
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.resources import RESOURCES, render
+from nodemanager.server.rows import write
 from nodemanager.server.schema import api_client_authorizations as table
 from nodemanager.server.scopes import EVERYTHING, covers, scope_problems
 from nodemanager.server.tokens import NewToken, new_token, root_token_uuid, root_user_uuid

@@ -14,12 +14,13 @@ from sqlalchemy import bindparam, select
 from nodemanager.container_request import content_address, problems
 from nodemanager.model import ContainerState, RequestState
 from nodemanager.server import schema
-from nodemanager.server.access import inputs_of, lookup, sees
-from nodemanager.server.attempts import first_attempt, record, write
+from nodemanager.server.access import find, inputs_of, lookup, sees
+from nodemanager.server.attempts import first_attempt, record
 from nodemanager.server.errors import ServerError, invalid
 from nodemanager.server.family import ancestors_of, parent_of, settle
 from nodemanager.server.resources import RESOURCES, Row
 from nodemanager.server.reuse import Candidate, Wish, choose
+from nodemanager.server.rows import add, write
 from nodemanager.server.transaction import QUEUE_TOPIC, Caller, Transaction
 
 _CONTAINERS = RESOURCES["containers"]
@@ -31,10 +32,13 @@ _SAME_WORK = select(schema.containers).where(
 )
 
 
-def commit(tx: Transaction, row: Row, changed: Mapping[str, Any]) -> dict[str, Any]:
+def commit(
+    tx: Transaction, row: Row, changed: Mapping[str, Any], *, is_new: bool = False
+) -> dict[str, Any]:
     """Uncommitted -> Committed, or Final when the work is done already; returns the request's row.
 
-    `changed` are attributes that the same call has changed. `ServerError` 422 names all that is wrong.
+    `changed` are attributes that the same call has changed; `is_new`: the row is not in its table yet.
+    `ServerError` 422 names all that is wrong.
     """
     new = {**row, **changed}
     work = {k: v for k, v in new.items() if k in _CHECKED_WHOLE}
@@ -51,29 +55,29 @@ def commit(tx: Transaction, row: Row, changed: Mapping[str, Any]) -> dict[str, A
     new["content_address"] = content_address(
         {**work, "runtime_token": new["runtime_token"]}, salt, new["owner_uuid"]
     )
-    state = RequestState.COMMITTED
-    container = _existing(tx, new) if new["use_existing"] else None
-    if container is None:
-        container = first_attempt(tx, new, parent)
-        tx.topics.add(QUEUE_TOPIC)
-    else:
-        record(tx, new["uuid"], container["uuid"])
-        if container["state"] == ContainerState.COMPLETE:
-            state = RequestState.FINAL
+    joined = _existing(tx, new) if new["use_existing"] else None
+    container = first_attempt(tx, new, parent) if joined is None else joined
+    is_done = container["state"] == ContainerState.COMPLETE
     columns = {
         **changed,
-        "state": state.value,
+        "state": (RequestState.FINAL if is_done else RequestState.COMMITTED).value,
         "content_address": new["content_address"],
         "container_uuid": container["uuid"],
         "container_count": 1,
     }
-    write(tx, "container_requests", new["uuid"], columns)
+    new |= {**columns, "modified_at": tx.now, "modified_by_user_uuid": tx.caller.user_uuid}
+    if is_new:
+        add(tx, "container_requests", new)
+    else:
+        write(tx, "container_requests", new["uuid"], columns)
+    record(tx, new["uuid"], container["uuid"], is_first=True)
+    if joined is None and container["priority"] > 0:
+        tx.topics.add(QUEUE_TOPIC)
+        return new
     # One that was joined may become more urgent; one whose parent is unwanted is not wanted either.
     tx.rewanted.append(container["uuid"])
     settle(tx)
-    now = lookup(tx, RESOURCES["container_requests"], new["uuid"])
-    assert now is not None  # noqa: S101  (it was written above)
-    return dict(now)
+    return dict(find(tx, RESOURCES["container_requests"], new["uuid"]))
 
 
 def _hidden_inputs(tx: Transaction, request: Row) -> Iterator[str]:

@@ -11,12 +11,13 @@ from nodemanager.container_request import plain
 from nodemanager.model import Capabilities, new_uuid
 from nodemanager.server import schema
 from nodemanager.server.access import acting_dispatcher, find, lookup
-from nodemanager.server.attempts import end, write
+from nodemanager.server.attempts import end
 from nodemanager.server.changes import begin_counting
 from nodemanager.server.errors import forbidden, invalid, not_found
 from nodemanager.server.queue import held_count
 from nodemanager.server.records import checked
 from nodemanager.server.resources import RESOURCES, Row, render
+from nodemanager.server.rows import write
 from nodemanager.server.shapes import forget, judge_all
 from nodemanager.server.transaction import QUEUE_TOPIC, Call, Transaction
 

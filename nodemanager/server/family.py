@@ -12,9 +12,10 @@ from sqlalchemy import bindparam, select
 from nodemanager.model import ContainerState
 from nodemanager.server import schema
 from nodemanager.server.access import lookup
-from nodemanager.server.attempts import cancelled, change, end, write
+from nodemanager.server.attempts import cancelled, change, end
 from nodemanager.server.errors import invalid
 from nodemanager.server.resources import RESOURCES, Row
+from nodemanager.server.rows import write
 from nodemanager.server.transaction import QUEUE_TOPIC, Transaction
 from nodemanager.server.wants import REQUESTS_OF, Want, priority_of
 

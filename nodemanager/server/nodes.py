@@ -17,9 +17,9 @@ from sqlalchemy import update as update_of
 
 from nodemanager.server import records
 from nodemanager.server.access import lookup
-from nodemanager.server.attempts import write
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.resources import RESOURCES, Row
+from nodemanager.server.rows import write
 from nodemanager.server.schema import nodes as table
 from nodemanager.server.transaction import Call, Transaction
 

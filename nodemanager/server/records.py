@@ -13,7 +13,6 @@ from sqlalchemy import delete as delete_from
 from nodemanager.container_request import plain
 from nodemanager.model import new_uuid
 from nodemanager.server.access import find, lookup, restriction_of_list, sees
-from nodemanager.server.attempts import write
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement
 from nodemanager.server.links import check_link, check_not_written_elsewhere
@@ -26,6 +25,7 @@ from nodemanager.server.resources import (
     Row,
     parse_micros,
 )
+from nodemanager.server.rows import write
 from nodemanager.server.transaction import Call, Transaction
 
 SET_BY_SERVER = frozenset(

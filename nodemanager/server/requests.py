@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, select
 from sqlalchemy import delete as delete_from
 
 from nodemanager.container_request import problems, with_defaults
 from nodemanager.model import REQUEST_TRANSITIONS, RequestState, new_uuid
 from nodemanager.server import schema
 from nodemanager.server.access import find
-from nodemanager.server.attempts import write
 from nodemanager.server.commit import commit
 from nodemanager.server.errors import ServerError, forbidden, invalid
 from nodemanager.server.family import settle
 from nodemanager.server.records import SET_BY_SERVER, own
 from nodemanager.server.resources import RESOURCES, Row, parse_micros, render
+from nodemanager.server.rows import add, write
 from nodemanager.server.transaction import Call, Transaction
 
 _REQUESTS = RESOURCES["container_requests"]
@@ -71,9 +71,10 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
         state=RequestState.UNCOMMITTED.value,
         requesting_container_uuid=tx.caller.container_uuid,
     )
-    tx.conn.execute(insert(_REQUESTS.table), row)
     if state is RequestState.COMMITTED:
-        row = commit(tx, row, {})
+        row = commit(tx, row, {}, is_new=True)
+    else:
+        add(tx, "container_requests", row)
     return render(_REQUESTS, row, call.select)
 
 

@@ -76,6 +76,7 @@ def settings_from(config: Config) -> ServerSettings:
             max_temp_fails=api.max_temp_fails,
             given_back_pause=api.given_back_pause,
             sweep_interval=api.sweep_interval,
+            max_compute_nodes=api.max_compute_nodes,
             root_token=str(api.root_token),
         ),
     )

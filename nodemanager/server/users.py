@@ -10,9 +10,9 @@ from sqlalchemy import Connection, insert, select
 from nodemanager.model import new_uuid
 from nodemanager.server import records
 from nodemanager.server.access import find
-from nodemanager.server.attempts import write
 from nodemanager.server.errors import forbidden, invalid
 from nodemanager.server.resources import RESOURCES
+from nodemanager.server.rows import write
 from nodemanager.server.schema import users as table
 from nodemanager.server.tokens import root_user_uuid
 from nodemanager.server.transaction import Call, Transaction
