@@ -22,22 +22,16 @@ from nodemanager.server import (
     access,
     authorizations,
     changes,
-    containers,
-    dispatchers,
     family,
-    nodes,
-    progress,
     queue,
-    records,
-    requests,
     sweep,
     tokens,
     users,
 )
 from nodemanager.server.access import find
-from nodemanager.server.annotations import annotate
 from nodemanager.server.database import Database
 from nodemanager.server.errors import ServerError, forbidden
+from nodemanager.server.handlers import HANDLERS
 from nodemanager.server.methods import BASE_PATH, METHODS, Method
 from nodemanager.server.policy import Policy
 from nodemanager.server.resources import RESOURCES, Row
@@ -47,7 +41,6 @@ from nodemanager.server.tokens import Identity, NewToken
 from nodemanager.server.transaction import (
     Call,
     Caller,
-    Handler,
     Transaction,
     arguments_of,
 )
@@ -61,59 +54,6 @@ _TRIES = 5
 
 Answer = dict[str, Any]
 """JSON, except that it may hold `orjson.Fragment`: JSON that is ready as it is."""
-
-HANDLERS: Mapping[str, Handler] = {
-    "list": records.list_,
-    "container_requests.get": records.get,
-    "container_requests.create": requests.create,
-    "container_requests.update": requests.update,
-    "container_requests.delete": requests.delete,
-    "container_requests.attempts": progress.attempts,
-    "container_requests.container_status": progress.container_status,
-    "containers.get": records.get,
-    "containers.update": containers.update,
-    "containers.batch_update": containers.batch_update,
-    "containers.claim": queue.claim,
-    "containers.changes": changes.changes,
-    "containers.auth": containers.auth,
-    "containers.auth_many": containers.auth_many,
-    "containers.current": containers.current,
-    "containers.lock": containers.lock,
-    "containers.unlock": containers.unlock,
-    "containers.update_priority": containers.update_priority,
-    "containers.secret_mounts": containers.secret_mounts,
-    "containers.annotate": annotate,
-    "dispatchers.get": records.get,
-    "dispatchers.create": dispatchers.create,
-    "dispatchers.ping": dispatchers.ping,
-    "dispatchers.retire": dispatchers.retire,
-    "dispatchers.lose": dispatchers.lose,
-    "links.get": records.get,
-    "links.create": records.create,
-    "links.update": records.update,
-    "links.delete": records.delete,
-    "logs.get": records.get,
-    "logs.create": records.create,
-    "logs.update": records.update,
-    "logs.delete": records.delete,
-    "nodes.list": nodes.list_,
-    "nodes.get": nodes.get,
-    "nodes.create": nodes.create,
-    "nodes.update": nodes.update,
-    "nodes.delete": nodes.delete,
-    "nodes.ping": nodes.ping,
-    "users.get": records.get,
-    "users.create": users.create,
-    "users.update": users.update,
-    "users.current": users.current,
-    "api_client_authorizations.get": records.get,
-    "api_client_authorizations.create": authorizations.create,
-    "api_client_authorizations.create_system_auth": authorizations.create_system_auth,
-    "api_client_authorizations.update": authorizations.update,
-    "api_client_authorizations.delete": authorizations.delete,
-    "api_client_authorizations.current": authorizations.current,
-}
-"""The function behind each `Method.handler`."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nodemanager.server.errors import ServerError
+from nodemanager.server.handlers import HANDLERS
 from nodemanager.server.methods import METHODS
 from nodemanager.server.policy import Policy
 from nodemanager.server.resources import RESOURCES, format_micros, parse_micros
-from nodemanager.server.service import HANDLERS, Service
+from nodemanager.server.service import Service
 
 if TYPE_CHECKING:
     from tests.server.conftest import Cluster
