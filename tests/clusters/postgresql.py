@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,19 @@ class PostgresqlMissing(Exception):
 class PostgresCluster:
     """A running server, and the databases that were asked of it."""
 
-    def __init__(self, directory: Path, port: int) -> None:
-        self._directory = directory
+    def __init__(self, control: Callable[..., None], port: int) -> None:
+        self._control = control
         self._port = port
         self._free: list[str] = []
         self._number = 0
+
+    def start(self) -> None:
+        """Start it again, after `stop`."""
+        self._control("start")
+
+    def stop(self) -> None:
+        """Stop it as a crash would: connections are cut."""
+        self._control("-m", "immediate", "stop")
 
     def url(self, database: str) -> str:
         """Over TCP on the loopback interface, as from another machine."""
@@ -143,12 +151,16 @@ def postgres_cluster(*, durable: bool) -> Iterator[PostgresCluster]:
         _run(owner, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust",
              "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
         options = " ".join(f"-c {setting}" for setting in settings)
-        _run(owner, programs / "pg_ctl", "-D", data, "-w", "-l", directory / "log",
-             "-o", options, "start")  # fmt: skip
+
+        def control(*words: str) -> None:
+            _run(owner, programs / "pg_ctl", "-D", data, "-w", "-l", directory / "log",
+                 "-o", options, *words)  # fmt: skip
+
+        control("start")
         try:
-            yield PostgresCluster(directory, port)
+            yield PostgresCluster(control, port)
         finally:
-            _run(owner, programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+            control("-m", "immediate", "stop")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

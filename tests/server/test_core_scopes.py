@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nodemanager.server.scopes import allows, covers, scope_problems
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Cluster
 
 LIST = "/arvados/v1/containers"
 ONE = "/arvados/v1/containers/zzzzz-dz642-000000000000000"
@@ -84,3 +87,25 @@ def test_scopes_that_will_do(scopes: Any) -> None:
 )
 def test_scopes_that_will_not_do(scopes: Any) -> None:
     assert list(scope_problems(scopes))
+
+
+def test_a_scoped_token_does_only_what_its_scopes_say(cluster: Cluster) -> None:
+    request = cluster.request()
+    below = "/arvados/v1/container_requests/"
+    scopes = [f"GET {below}", f"PUT {below}{request['uuid']}"]
+    body = {"api_client_authorization": {"scopes": scopes}}
+    made = cluster.call("api_client_authorizations.create", body)
+    token = made["api_token"]
+    cluster.call("container_requests.get", token=token, uuid=request["uuid"])
+    change = {"container_request": {"name": "mine"}}
+    cluster.call("container_requests.update", change, token=token, uuid=request["uuid"])
+    other = cluster.request()
+    for method, uuid in (
+        ("container_requests.update", other["uuid"]),
+        ("container_requests.delete", request["uuid"]),
+        ("container_requests.list", ""),
+        ("containers.get", request["container_uuid"]),
+    ):
+        assert cluster.refused(403, method, change, token=token, uuid=uuid) == "Forbidden"
+    current = cluster.call("api_client_authorizations.current", token=token)
+    assert current["scopes"] == scopes

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from nodemanager.api.connection import call, connect
+from nodemanager.errors import ApiError
+from tests.clusters.postgresql import PostgresqlMissing, postgres_cluster
 
 pytestmark = pytest.mark.processes
 
@@ -208,3 +210,25 @@ def test_tables_are_made_once_by_servers_that_start_together(cluster: Cluster) -
     for number in cluster.servers:
         assert cluster.commit(number)
     assert len(cluster.servers) == 3
+
+
+def test_a_database_that_was_away_is_used_again(tmp_path: Path) -> None:
+    try:
+        running = postgres_cluster(durable=False)
+        with running as server, ExitStack() as ending:
+            cluster = Cluster(tmp_path, server.fresh_database(), ending)
+            number = cluster.start()
+            uuid = cluster.commit(number)
+            api = cluster.client(number)
+            server.stop()
+            with pytest.raises(ApiError, match="database did not do its part"):
+                call(api.containers().get(uuid=uuid))
+            server.start()
+            assert call(api.containers().get(uuid=uuid))["state"] == "Queued"
+            me = cluster.dispatcher(number, "elm")
+            # News travel again, too: the server listens on a new connection.
+            claim = {**me, "limit": 1, "wait": 5.0}
+            assert call(api.containers().claim(body=claim))["items"]
+            assert cluster.servers[number].process.poll() is None
+    except PostgresqlMissing as error:
+        pytest.skip(str(error))
