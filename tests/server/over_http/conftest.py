@@ -14,6 +14,7 @@ import pytest
 
 from nodemanager.api.connection import connect
 from nodemanager.api.embedded import EmbeddedEndpoint, EmbeddedServer
+from tests.clusters.postgresql import PostgresCluster
 
 DISPATCHER = "elm"
 NODE = {"cores": 8, "ram_bytes": 2**34, "scratch_bytes": 2**40}
@@ -21,10 +22,20 @@ NODE = {"cores": 8, "ram_bytes": 2**34, "scratch_bytes": 2**40}
 Answer = tuple[int, Any, dict[str, str]]
 
 
-@pytest.fixture(scope="session")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEndpoint]:
-    """A server that lives as long as the tests of this folder."""
-    server = EmbeddedServer(None, tmp_path_factory.mktemp("server"), "--dispatcher", DISPATCHER)
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def endpoint(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedEndpoint]:
+    """A server that lives as long as the tests of this folder, one for each database."""
+    state_dir = tmp_path_factory.mktemp("server")
+    config = None
+    if request.param == "postgresql":
+        postgresql: PostgresCluster = request.getfixturevalue("postgresql")
+        config = state_dir / "nodemanager.cfg"
+        url = postgresql.fresh_database()
+        config.write_text(f"[Daemon]\nstate_dir = {state_dir}\n[Api]\ndatabase = {url}\n")
+        config.chmod(0o600)
+    server = EmbeddedServer(config, state_dir, "--dispatcher", DISPATCHER)
     yield server.start()
     server.stop()
 
