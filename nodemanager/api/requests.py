@@ -13,6 +13,7 @@ Record = Mapping[str, Any]
 REQUEST_FIELDS = (
     "uuid",
     "state",
+    "created_at",
     "container_uuid",
     "properties",
 )

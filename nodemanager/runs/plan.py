@@ -177,7 +177,9 @@ def _words(standing: Standing, now: float) -> str:
     container = standing.container or {}
     error = str((container.get("runtime_status") or {}).get("error") or "")
     state = standing.state
-    if standing.is_complete or state == ContainerState.RUNNING:
+    if standing.is_complete:
+        return _done_before(standing.request, container)
+    if state == ContainerState.RUNNING:
         return ""
     if standing.is_final or ContainerState(container.get("state", "Queued")).is_final:
         return error
@@ -189,6 +191,14 @@ def _words(standing: Standing, now: float) -> str:
         return explain_delay(error, fails, parse_time(run_after), now).line(now)
     # What is written as a reason is what lasts; until then the state says enough.
     return "not looked at yet" if state == ContainerState.QUEUED else "claimed, on its way"
+
+
+def _done_before(request: Record, container: Record) -> str:
+    """That the work was not done for this request, if so: a container that had done the same serves it."""
+    made, finished = request.get("created_at"), container.get("finished_at")
+    if not made or not finished or parse_time(finished) > parse_time(made):
+        return ""
+    return "done before by an equal request; set use_existing: false to do it again"
 
 
 def _elapsed(container: Record, now: float) -> float | None:

@@ -228,6 +228,18 @@ def test_a_request_the_api_refuses(bench: Bench) -> None:
     assert "refuses" in bench.row("c").words
 
 
+def test_work_that_was_done_is_not_done_again(bench: Bench) -> None:
+    assert bench.run() == SUCCEEDED
+    done = len(bench.world.call("containers", "list")["items"])
+    assert bench.run() == SUCCEEDED
+    assert all("done before" in row.words for row in bench.view.rows)
+    assert len(bench.world.call("containers", "list")["items"]) == done
+    bench.source.write_text(FILE.replace("defaults:", "defaults:\n  use_existing: false"))
+    assert bench.run() == SUCCEEDED
+    assert {row.words for row in bench.view.rows} == {""}
+    assert len(bench.world.call("containers", "list")["items"]) == 2 * done
+
+
 def test_the_run_is_noted_before_anything_is_submitted(bench: Bench) -> None:
     bench.world.wire.down = True
     assert bench.run(turns=2) == INTERRUPTED
