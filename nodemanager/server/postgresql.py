@@ -63,13 +63,14 @@ _MIGRATION, _GRAPH, _SWEEPER = 1, 2, 3
 # https://www.postgresql.org/docs/15/errcodes-appendix.html: serialization failure, deadlock detected.
 _COLLISIONS = ("40001", "40P01")
 _LOCK = {
-    number: select(func.pg_advisory_xact_lock(_LOCKS + number)) for number in (_MIGRATION, _GRAPH)
+    number: HotStatement(select(cast(func.pg_advisory_xact_lock(_LOCKS + number), Text)))
+    for number in (_MIGRATION, _GRAPH)
 }
 # Two numbers make a lock of another kind than one, so the two cannot meet.
 _LOCK_CLAIM = HotStatement(
     select(cast(func.pg_advisory_xact_lock(_LOCKS, func.hashtext(bindparam("claim_id"))), Text))
 )
-_NOTIFY = select(func.pg_notify(_CHANNEL, bindparam("news")))
+_NOTIFY = HotStatement(select(cast(func.pg_notify(_CHANNEL, bindparam("news")), Text)))
 _LONGEST_NEWS = 7900
 
 
@@ -100,12 +101,14 @@ class Postgresql:
             yield conn
 
     def migrating(self, conn: Connection) -> None:
-        """See `Backend.migrating`."""
-        conn.execute(_LOCK[_MIGRATION])
+        """See `Backend.migrating`. A step takes as long as it takes, and others wait for it."""
+        for limit in ("statement_timeout", "lock_timeout"):
+            conn.exec_driver_sql(f"SET LOCAL {limit} = 0")
+        _LOCK[_MIGRATION].all(conn, {})
 
     def lock_graph(self, conn: Connection) -> None:
         """See `Backend.lock_graph`."""
-        conn.execute(_LOCK[_GRAPH])
+        _LOCK[_GRAPH].all(conn, {})
 
     def claim_lock(self, claim_id: str) -> list[tuple[HotStatement, Parameters]]:
         """See `Backend.claim_lock`."""
@@ -130,10 +133,10 @@ class Postgresql:
         news = ""
         for topic in topics:
             if len(news) + len(topic) > _LONGEST_NEWS:
-                conn.execute(_NOTIFY, {"news": f"{self._own}{news}"})
+                _NOTIFY.all(conn, {"news": f"{self._own}{news}"})
                 news = ""
             news += f"\n{topic}"
-        conn.execute(_NOTIFY, {"news": f"{self._own}{news}"})
+        _NOTIFY.all(conn, {"news": f"{self._own}{news}"})
 
     def announced(self, topics: Topics) -> None:
         """Nothing to do: the commit has sent them."""
