@@ -77,7 +77,7 @@ _LONGEST_NEWS = 7900
 class Postgresql:
     """The `Backend` for ``postgresql+psycopg://`` URLs; the database's clock is its server's."""
 
-    writers = 6
+    writers = 4
     group = 1
 
     def __init__(self, url: URL) -> None:
