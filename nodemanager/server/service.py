@@ -94,6 +94,7 @@ class Service:
         self._callbacks: list[Callable[[str], None]] = []
         self._callbacks_lock = threading.Lock()
         with database.write() as conn:
+            database.lock_graph(conn)  # other servers may start at the same moment
             users.ensure_root_user(conn, cluster_id, database.now(conn))
 
     def authenticate(self, *shown: str) -> Caller:
