@@ -335,7 +335,8 @@ for _name in ("run_after", "avoid_until"):
     )
 _partial("ix_containers_changes", WAS_CHANGED, _c.dispatcher, _c.change_seq)
 _partial("ix_containers_claim", _c.claim_id.is_not(None), _c.dispatcher, _c.claim_id)
-Index("ix_containers_held", _c.dispatcher, _c.state)
+# By the time of the claim, so that a hundred that are claimed together stand together.
+_partial("ix_containers_held", _c.dispatcher.is_not(None), _c.dispatcher, _c.state, _c.locked_at)
 Index("ix_containers_content", _c.content_address)
 Index("ix_container_requests_container", container_requests.c.container_uuid)
 Index("ix_container_requests_requesting", container_requests.c.requesting_container_uuid)

@@ -71,7 +71,7 @@ def _nodes() -> None:
 def _partial_indexes() -> None:
     """What a claim need not keep up is not kept."""
     op.drop_index("ix_containers_owner", "containers")
-    for name in ("waiting", "run_after", "avoid_until", "changes", "claim"):
+    for name in ("waiting", "run_after", "avoid_until", "changes", "claim", "held"):
         op.drop_index(f"ix_containers_{name}", "containers")
     _index(
         "waiting",
@@ -83,6 +83,7 @@ def _partial_indexes() -> None:
         _index(name, f"state = 'Queued' AND {name} IS NOT NULL", name, "priority")
     _index("changes", "change_seq > 0", "dispatcher", "change_seq")
     _index("claim", "claim_id IS NOT NULL", "dispatcher", "claim_id")
+    _index("held", "dispatcher IS NOT NULL", "dispatcher", "state", "locked_at")
 
 
 def _index(name: str, condition: str, *columns: str | sa.TextClause) -> None:
