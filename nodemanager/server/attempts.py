@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select
 
-from nodemanager.model import ContainerState, new_uuid
+from nodemanager.model import ContainerState
 from nodemanager.server import schema
 from nodemanager.server.hot import HotStatement
 from nodemanager.server.resources import Row
@@ -24,7 +24,7 @@ from nodemanager.server.retry import (
     merged_scheduling,
     next_attempt,
 )
-from nodemanager.server.rows import add, write
+from nodemanager.server.rows import add, new_record, write
 from nodemanager.server.shapes import shape_of
 from nodemanager.server.tokens import delete_container_tokens
 from nodemanager.server.transaction import QUEUE_TOPIC, Transaction
@@ -226,14 +226,7 @@ def _how(ended: Row) -> str:
 
 
 def _insert(tx: Transaction, columns: Mapping[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {f.name: f.default for f in schema.CONTAINER_FIELDS}
-    row.update(columns)
-    row.update(
-        uuid=new_uuid(tx.cluster_id, "container"),
-        created_at=tx.now,
-        modified_at=tx.now,
-        modified_by_user_uuid=tx.caller.user_uuid,
-    )
+    row = new_record(tx, "containers", columns)
     row["shape_id"] = shape_of(tx, row)
     add(tx, "containers", row)
     return row

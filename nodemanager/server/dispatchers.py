@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, select
 
 from nodemanager.container_request import plain
-from nodemanager.model import Capabilities, new_uuid
+from nodemanager.model import Capabilities
 from nodemanager.server import schema
 from nodemanager.server.access import acting_dispatcher, find, lookup
 from nodemanager.server.attempts import end
@@ -17,7 +17,7 @@ from nodemanager.server.errors import forbidden, invalid, not_found
 from nodemanager.server.queue import held_count
 from nodemanager.server.records import checked
 from nodemanager.server.resources import RESOURCES, Row, render
-from nodemanager.server.rows import write
+from nodemanager.server.rows import add, new_record, write
 from nodemanager.server.shapes import forget, judge_all
 from nodemanager.server.transaction import QUEUE_TOPIC, Call, Transaction
 
@@ -158,22 +158,17 @@ def _by_operator(tx: Transaction, call: Call) -> Row:
 
 
 def _register(tx: Transaction, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {f.name: f.default for f in _DISPATCHERS.fields}
-    row.update(told)
-    row.update(
-        uuid=new_uuid(tx.cluster_id, "dispatcher"),
-        owner_uuid=tx.caller.user_uuid,
-        created_at=tx.now,
-        modified_at=tx.now,
-        modified_by_user_uuid=tx.caller.user_uuid,
-        name=name,
-        state="alive",
-        first_ping_at=tx.now,
-        last_ping_at=tx.now,
-        lease_ends_at=tx.after(tx.policy.ping_timeout),
-        token_uuid=tx.caller.token_uuid,
-    )
-    tx.conn.execute(insert(schema.dispatchers), row)
+    own = {
+        "owner_uuid": tx.caller.user_uuid,
+        "name": name,
+        "state": "alive",
+        "first_ping_at": tx.now,
+        "last_ping_at": tx.now,
+        "lease_ends_at": tx.after(tx.policy.ping_timeout),
+        "token_uuid": tx.caller.token_uuid,
+    }
+    row = new_record(tx, "dispatchers", {**told, **own})
+    add(tx, "dispatchers", row)
     begin_counting(tx, row["uuid"])
     return row
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, select
 from sqlalchemy import delete as delete_from
 
 from nodemanager.container_request import plain
-from nodemanager.model import new_uuid
+from nodemanager.server import rows
 from nodemanager.server.access import find, lookup, restriction_of_list, sees
 from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement
@@ -25,7 +25,6 @@ from nodemanager.server.resources import (
     Row,
     parse_micros,
 )
-from nodemanager.server.rows import write
 from nodemanager.server.transaction import Call, Transaction
 
 SET_BY_SERVER = frozenset(
@@ -114,7 +113,7 @@ def update(tx: Transaction, call: Call) -> dict[str, Any]:
     if "owner_uuid" in changed:
         changed["owner_uuid"] = own(tx, changed["owner_uuid"])
     if changed:
-        write(tx, resource.plural, call.uuid, changed)
+        rows.write(tx, resource.plural, call.uuid, changed)
     return shown(tx, resource, call.uuid, call.select)
 
 
@@ -140,15 +139,8 @@ def _to_be_changed(tx: Transaction, resource: Resource, call: Call) -> Row:
 
 def add(tx: Transaction, resource: Resource, values: Mapping[str, Any]) -> str:
     """Insert a record with `values`, which must name its owner, and return its UUID."""
-    row: dict[str, Any] = {f.name: f.default for f in resource.fields}
-    row.update(values)
-    row.update(
-        uuid=new_uuid(tx.cluster_id, resource.singular),
-        created_at=tx.now,
-        modified_at=tx.now,
-        modified_by_user_uuid=tx.caller.user_uuid,
-    )
-    tx.conn.execute(insert(resource.table), row)
+    row = rows.new_record(tx, resource.plural, values)
+    rows.add(tx, resource.plural, row)
     return str(row["uuid"])
 
 

@@ -1,4 +1,4 @@
-"""One row written on the short way: statements that are built once, and executed by the driver (`hot`)."""
+"""One row, made and written on the short way: by statements that are built once, and run by the driver (`hot`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, insert, update
 
+from nodemanager.model import new_uuid
 from nodemanager.server.hot import HotStatement, plain_value
 from nodemanager.server.resources import RESOURCES
 from nodemanager.server.transaction import Transaction
@@ -22,6 +23,19 @@ def write(tx: Transaction, plural: str, uuid: str, columns: Mapping[str, Any]) -
     }
     values = {f"new_{name}": plain_value(value) for name, value in stamped.items()}
     _update_of(plural, tuple(sorted(stamped))).each(tx.conn, [{**values, "key": uuid}])
+
+
+def new_record(tx: Transaction, plural: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole row that is about to be added: `values`, defaults for the rest, a UUID, who made it when."""
+    resource = RESOURCES[plural]
+    return {
+        **{field.name: field.default for field in resource.fields},
+        **values,
+        "uuid": new_uuid(tx.cluster_id, resource.singular),
+        "created_at": tx.now,
+        "modified_at": tx.now,
+        "modified_by_user_uuid": tx.caller.user_uuid,
+    }
 
 
 def add(tx: Transaction, plural: str, row: Mapping[str, Any]) -> None:
