@@ -19,8 +19,7 @@ from nodemanager.api.connection import call
 from nodemanager.config import Config, describe
 from nodemanager.daemon import make_scheduler, outer_endpoint
 from nodemanager.errors import NodeManagerError
-from nodemanager.model import format_bytes
-from nodemanager.schedulers.base import Finding
+from nodemanager.model import Finding, format_bytes
 
 
 def check(config: Config, console: Console) -> int:

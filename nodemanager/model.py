@@ -295,6 +295,38 @@ class Node:
     partitions: tuple[str, ...] = ()
     reason: str = ""
     """The scheduler's or operator's words for a node that takes no work."""
+    preemptible: bool = False
+    """It can be taken away at any time (spot): only for containers that said they bear that."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSize:
+    """A kind of node that can be booted: a `[Size NAME]` of the config file."""
+
+    name: str
+    """The section's name; what tags, logs and limits speak of."""
+    resources: Resources
+    """What containers can have of such a node."""
+    price: float
+    """Per hour, in the currency of the config file."""
+    instance_type: str = ""
+    """The cloud's own name for it; several sizes may share one. Empty: the same as `name`."""
+    preemptible: bool = False
+    partitions: tuple[str, ...] = ()
+
+    @property
+    def cloud_name(self) -> str:
+        """What to ask the cloud for."""
+        return self.instance_type or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `--check`: `problem` empty means that it is well."""
+
+    subject: str
+    detail: str = ""
+    problem: str = ""
 
 
 class Tier(Enum):

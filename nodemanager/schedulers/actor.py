@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodemanager.actors.actor import Actor, tell_if_alive
+from nodemanager.actors.budget import Budget
 from nodemanager.actors.poll import PollPace, PollPlan, after_answer, after_error
 from nodemanager.actors.timer import Schedule
 from nodemanager.clock import Clock
@@ -232,30 +233,6 @@ class SchedulerActor(Actor):
     def _report(self, reports: Iterable[tuple[Ref, JobReport]]) -> None:
         for owner, report in reports:
             tell_if_alive(owner, report)
-
-
-class Budget:
-    """A token bucket: `rate` commands a second; twice that many, at least one, in a burst."""
-
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._burst = max(1.0, 2 * rate)
-        self._room = self._burst
-        self._at = now
-
-    def spend(self, now: float) -> None:
-        """One command is run; the budget may go below nothing, and is waited for then."""
-        self._refill(now)
-        self._room -= 1
-
-    def wait(self, now: float) -> float:
-        """Seconds until another command may be run."""
-        self._refill(now)
-        return max(0.0, (1 - self._room) / self._rate) if self._room < 1 else 0.0
-
-    def _refill(self, now: float) -> None:
-        self._room = min(self._burst, self._room + (now - self._at) * self._rate)
-        self._at = now
 
 
 def _wake(ref: Ref) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from nodemanager.model import JobState, Node, Resources
+from nodemanager.model import Finding, JobState, Node, Resources
 from nodemanager.outcome import End
 
 
@@ -35,6 +35,10 @@ class JobSpec:
     max_run_seconds: int = 0
     """A backstop above the runner's own limit; 0 for none."""
     partitions: tuple[str, ...] = ()
+    preemptible: bool = False
+    """It may run on a node that can be taken away (spot); without it, never."""
+    exclusive: bool = False
+    """It wants a node to itself (`[Cloud] containers_per_node = one`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +80,6 @@ class Poll:
 
     jobs: tuple[Job, ...]
     complete: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of `--check`: `problem` empty means that it is well."""
-
-    subject: str
-    detail: str = ""
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

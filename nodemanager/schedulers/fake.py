@@ -23,10 +23,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from nodemanager.errors import SchedulerError
-from nodemanager.model import JobState, Node
+from nodemanager.model import Finding, JobState, Node
 from nodemanager.outcome import End
 from nodemanager.schedulers.base import (
-    Finding,
     Job,
     JobSpec,
     Poll,

@@ -26,10 +26,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from nodemanager.errors import SchedulerError
-from nodemanager.model import JobState, Node, NodeState, Resources, format_bytes
+from nodemanager.model import Finding, JobState, Node, NodeState, Resources, format_bytes
 from nodemanager.outcome import End
 from nodemanager.schedulers.base import (
-    Finding,
     Job,
     JobSpec,
     Poll,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodemanager.schedulers.actor import Budget
+from nodemanager.actors.budget import Budget
 from nodemanager.schedulers.fake import Fault
 from nodemanager.testing import Harness, Program
 

@@ -1,0 +1,27 @@
+"""How many calls of a scheduler or cloud per second: a token bucket, with time passed in."""
+
+from __future__ import annotations
+
+
+class Budget:
+    """A token bucket: `rate` operations a second; twice that many, at least one, in a burst."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._burst = max(1.0, 2 * rate)
+        self._room = self._burst
+        self._at = now
+
+    def spend(self, now: float) -> None:
+        """One operation is begun; the budget may go below nothing, and is waited for then."""
+        self._refill(now)
+        self._room -= 1
+
+    def wait(self, now: float) -> float:
+        """Seconds until another operation may begin."""
+        self._refill(now)
+        return max(0.0, (1 - self._room) / self._rate) if self._room < 1 else 0.0
+
+    def _refill(self, now: float) -> None:
+        self._room = min(self._burst, self._room + (now - self._at) * self._rate)
+        self._at = now

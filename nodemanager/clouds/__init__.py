@@ -1,0 +1,1 @@
+"""Cloud drivers: each wraps one libcloud driver, or plays one."""

@@ -1,0 +1,1 @@
+"""Nodes on demand: what is wanted, what is there, and what to boot, drain and shut."""
