@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodemanager.actors.actor import Actor, ChildFailed
+from nodemanager.actors.lease import ActUntil
 from nodemanager.actors.timer import Schedule
 from nodemanager.api.base import Identity
 from nodemanager.api.messages import (
@@ -67,7 +68,6 @@ from nodemanager.dispatch.reasons import ReasonBook
 from nodemanager.model import Capabilities, Container, Node
 from nodemanager.schedulers.base import Job
 from nodemanager.schedulers.messages import (
-    ActUntil,
     Dismiss,
     Forget,
     SchedulerSilent,

@@ -15,6 +15,7 @@ from typing import Any
 
 from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.budget import Budget
+from nodemanager.actors.lease import ActUntil
 from nodemanager.actors.poll import PollPace, PollPlan, after_answer, after_error
 from nodemanager.actors.timer import Schedule
 from nodemanager.clock import Clock
@@ -23,12 +24,15 @@ from nodemanager.model import Node
 from nodemanager.schedulers.base import Scheduler
 from nodemanager.schedulers.jobs import JobBook, JobReport, PollResult
 from nodemanager.schedulers.messages import (
-    ActUntil,
     Cancel,
     Dismiss,
+    Drain,
     Forget,
+    Look,
+    NodeSet,
     Prioritise,
     Ref,
+    Resume,
     SchedulerSilent,
     SchedulerView,
     Seek,
@@ -67,13 +71,14 @@ class SchedulerActor(Actor):
         super().__init__()
         self._scheduler = scheduler
         self._pace = pace
-        self._subscriber: Ref | None = None
+        self._subscribers: list[Ref] = []
         self._timer = timer
         self._clock = clock
         self._book: JobBook[Ref] = JobBook()
         self._act_until = float("-inf")
         self._priorities: dict[str, int] = {}
         self._forgotten: dict[str, None] = {}
+        self._node_orders: dict[str, Drain | Resume] = {}
         self._turn_told = False
         self._poll_wanted = True
         self._poll_pace = PollPace(pace.poll_seconds, pace.max_poll_seconds)
@@ -110,6 +115,10 @@ class SchedulerActor(Actor):
                 self._forgotten[name] = None
             case Dismiss(name):
                 self._book.cancel_stranger(name)
+            case Drain(node) | Resume(node):
+                self._node_orders[node] = message
+            case Look():
+                self._poll_wanted = True
             case ActUntil(lease_until):
                 self._act_until = lease_until
             case _:
@@ -120,13 +129,15 @@ class SchedulerActor(Actor):
 
     def _begin(self, subscriber: Ref) -> None:
         """Poll at once, and whenever the module says that something changed."""
-        self._subscriber = subscriber
-        ref = self.actor_ref
-        self._scheduler.listen(lambda: _wake(ref))
+        if not self._subscribers:
+            ref = self.actor_ref
+            self._scheduler.listen(lambda: _wake(ref))
+        self._subscribers.append(subscriber)
+        self._poll_wanted = True
 
-    def _tell_subscriber(self, message: SchedulerView | SchedulerSilent) -> None:
-        if self._subscriber is not None:
-            tell_if_alive(self._subscriber, message)
+    def _tell_subscribers(self, message: SchedulerView | SchedulerSilent) -> None:
+        for subscriber in self._subscribers:
+            tell_if_alive(subscriber, message)
 
     def _tell_turn(self) -> None:
         """One turn for everything that is in the inbox now: it comes after all of it."""
@@ -167,6 +178,7 @@ class SchedulerActor(Actor):
             priorities, self._priorities = self._priorities, {}
             self._spend()
             self._scheduler.prioritise(priorities)
+        self._set_nodes()
         while specs := self._book.to_submit(self._pace.submit_batch):
             self._spend()
             try:
@@ -181,6 +193,25 @@ class SchedulerActor(Actor):
             if any(answer.busy for answer in answers):
                 break
 
+    def _set_nodes(self) -> None:
+        """Drain and resume; a node that the scheduler does not know (any more) holds up nothing else."""
+        while self._node_orders:
+            node, order = next(iter(self._node_orders.items()))
+            self._spend()
+            try:
+                if isinstance(order, Drain):
+                    self._scheduler.drain(node, order.reason)
+                else:
+                    self._scheduler.resume(node)
+            except SchedulerError as error:
+                # Whoever asked looks at the next view and asks again if it is still wanted.
+                log.warning("%s: %s", node, error, extra={"action": "set_node", "node": node})
+            else:
+                drained = isinstance(order, Drain)
+                tell_if_alive(order.reply_to, NodeSet(node, drained, self._clock.elapsed()))
+            del self._node_orders[node]
+            self._poll_wanted = True
+
     def _poll(self, now: float) -> None:
         self._spend()
         self._poll_wanted = False
@@ -193,7 +224,7 @@ class SchedulerActor(Actor):
             nodes = self._nodes()
             # The room that is left goes out before the news that jobs have taken it: else the
             # subscriber would count that room as free once more.
-            self._tell_subscriber(SchedulerView(nodes, tuple(result.strangers)))
+            self._tell_subscribers(SchedulerView(nodes, tuple(result.strangers), now))
         finally:
             self._report(result.reports)
         self._is_heard()
@@ -221,7 +252,7 @@ class SchedulerActor(Actor):
             self._plan.due - now,
             extra={"action": "scheduler_silent"},
         )
-        self._tell_subscriber(SchedulerSilent(error, self._silent_since))
+        self._tell_subscribers(SchedulerSilent(error, self._silent_since))
         self._later(self._plan.due)
 
     def _later(self, at: float) -> None:

@@ -15,7 +15,7 @@ Ref: TypeAlias = pykka.ActorRef[Any]
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Begin: poll, and tell `subscriber` a `SchedulerView` after each."""
+    """Begin: poll, and tell `subscriber` a `SchedulerView` after each. There may be several."""
 
     subscriber: Ref
 
@@ -60,13 +60,6 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
-class ActUntil:
-    """The lease: nothing is submitted or cancelled after `lease_until` (elapsed seconds)."""
-
-    lease_until: float
-
-
-@dataclass(frozen=True, slots=True)
 class Dismiss:
     """Cancel and forget a job of this cluster whose container is final and not ours."""
 
@@ -74,16 +67,49 @@ class Dismiss:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """The node shall finish its jobs and take no new ones; `reply_to` is told when that is in force."""
+
+    node: str
+    reason: str
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The node shall take jobs again; `reply_to` is told when that is in force."""
+
+    node: str
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSet:
+    """To who asked for a `Drain` or `Resume`: it is in force, so views asked later show it."""
+
+    node: str
+    drained: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Poll soon, although none is due."""
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerView:
-    """To the subscriber, after each poll: the nodes, and jobs of this cluster nobody asked for."""
+    """To the subscribers, after each poll: the nodes, and jobs of this cluster nobody asked for."""
 
     nodes: tuple[Node, ...]
     strangers: tuple[Job, ...]
+    asked_at: float = 0.0
+    """Elapsed seconds when the poll began: what was in force then is seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerSilent:
-    """To the subscriber: the scheduler did not answer."""
+    """To the subscribers: the scheduler did not answer."""
 
     error: str
     since: float
