@@ -363,6 +363,12 @@ class ReasonToken(StrEnum):
     SCHEDULER_WAIT = "scheduler-wait"
     STARTING = "starting"
     CANCELLING = "cancelling"
+    NODE_BOOTING = "node-booting"
+    NODE_LIMIT = "node-limit"
+    CLOUD_QUOTA = "cloud-quota"
+    NO_CAPACITY = "no-capacity"
+    BOOT_BRAKE = "boot-brake"
+    NODES_UNKNOWN = "nodes-unknown"
     NOT_SEEN = "not-seen"
 
     @property
@@ -385,6 +391,12 @@ _TIERS = {
     ReasonToken.SCHEDULER_WAIT: Tier.WAITING,
     ReasonToken.STARTING: Tier.WAITING,
     ReasonToken.CANCELLING: Tier.WAITING,
+    ReasonToken.NODE_BOOTING: Tier.WAITING,
+    ReasonToken.NODE_LIMIT: Tier.LIMIT,
+    ReasonToken.CLOUD_QUOTA: Tier.LIMIT,
+    ReasonToken.NO_CAPACITY: Tier.LIMIT,
+    ReasonToken.BOOT_BRAKE: Tier.LIMIT,
+    ReasonToken.NODES_UNKNOWN: Tier.WAITING,
     ReasonToken.NOT_SEEN: Tier.UNSEEN,
 }
 

@@ -11,7 +11,7 @@ from nodemanager.api.messages import Ref
 from nodemanager.dispatch.claiming import Load
 from nodemanager.dispatch.container import ContainerActor, Surroundings
 from nodemanager.dispatch.messages import ContainerIs, Standing
-from nodemanager.model import Container
+from nodemanager.model import Container, Reason
 
 LONGEST_RESTART_PAUSE_SECONDS = 60.0
 
@@ -25,6 +25,10 @@ class Child:
     waits: bool
     """Its job has not started."""
     node: str = ""
+    wants_node: bool = False
+    """A node may be booted for it."""
+    reason: Reason | None = None
+    """Why it waits, in its own actor's words."""
 
 
 class Children:
@@ -44,6 +48,10 @@ class Children:
 
     def __len__(self) -> int:
         return len(self._children)
+
+    def get(self, uuid: str) -> Child | None:
+        """The child of that container, if there is one."""
+        return self._children.get(uuid)
 
     def all(self) -> Iterator[Child]:
         """Every child."""
@@ -77,6 +85,7 @@ class Children:
             return False
         self._waiting += int(standing.job_waits) - int(child.waits)
         child.waits, child.node = standing.job_waits, standing.node
+        child.wants_node, child.reason = standing.wants_node, standing.reason
         return True
 
     def finished(self, uuid: str) -> bool:

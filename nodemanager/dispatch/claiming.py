@@ -11,6 +11,7 @@ from nodemanager.model import (
     Capabilities,
     Container,
     Node,
+    NodeSize,
     NodeState,
     Reason,
     ReasonToken,
@@ -33,12 +34,15 @@ class Load:
     """Those of them whose job has not started."""
 
 
-def claim_limit(max_claimed: int, nodes: Iterable[Node], load: Load) -> int:
+def claim_limit(
+    max_claimed: int, nodes: Iterable[Node], load: Load, bootable_cores: int = 0
+) -> int:
     """How many more containers to claim now; 0 when there is enough to do.
 
     With `max_claimed` set, that many are held at most. Without it, a dispatcher claims what could start at
-    once on free cores (a container has at least one) and one more per two cores, so that a node that
-    becomes free finds its next job waiting in the scheduler. More than that would keep work away from
+    once on free cores (a container has at least one), what could start on `bootable_cores` of nodes that are
+    booting or may still be booted, and one more per two cores, so that a node that becomes free finds its
+    next job waiting in the scheduler. More than that would keep work away from
     other dispatchers without starting it any sooner.
     """
     if max_claimed > 0:
@@ -46,19 +50,23 @@ def claim_limit(max_claimed: int, nodes: Iterable[Node], load: Load) -> int:
     working = [node for node in nodes if node.state in _TAKES_WORK]
     free_cores = sum(max(0, node.free.cores) for node in working)
     all_cores = sum(node.total.cores for node in working)
-    if not working:
+    if not working and not bootable_cores:
         return 0
     ahead = max(1, all_cores // 2)
-    return max(0, min(CLAIM_BATCH, free_cores + ahead - load.waiting))
+    return max(0, min(CLAIM_BATCH, free_cores + bootable_cores + ahead - load.waiting))
 
 
-def capabilities_of(nodes: Iterable[Node]) -> Capabilities:
-    """What could ever run on `nodes`, drained ones included: they may come back, a size that was
-    never there may not."""
+def capabilities_of(nodes: Iterable[Node], sizes: Iterable[NodeSize] = ()) -> Capabilities:
+    """What could ever run on `nodes`, or on nodes of `sizes` that can be booted.
+
+    Drained nodes are included: they may come back, a size that was never there may not.
+    """
     present = [node for node in nodes if node.state in _EXISTS]
+    could = [(node.total, node.partitions) for node in present]
+    could += [(size.resources, size.partitions) for size in sizes]
     return Capabilities(
-        largest=largest_of(node.total for node in present),
-        partitions=tuple(sorted({name for node in present for name in node.partitions})),
+        largest=largest_of(resources for resources, _ in could),
+        partitions=tuple(sorted({name for _, partitions in could for name in partitions})),
     )
 
 

@@ -229,9 +229,15 @@ class ContainerActor(Actor):
             JobPhase.RUNNING,
             JobPhase.ENDED,
         )
-        standing = Standing(situation.container.uuid, reason, waits, self._node)
+        wants_node = (
+            waits
+            and situation.phase is not JobPhase.UNKNOWN
+            and situation.container.priority > 0
+            and not situation.abandoned
+        )
+        standing = Standing(situation.container.uuid, reason, waits, self._node, wants_node)
         before = self._standing
-        if before is not None and (before.job_waits, before.node) == (waits, self._node):
+        if before is not None and replace(standing, reason=before.reason) == before:
             if reason is None and before.reason is None:
                 return
             if reason is not None and reason.same_as(before.reason):

@@ -51,6 +51,7 @@ from nodemanager.dispatch.claiming import (
     explain_unclaimed,
 )
 from nodemanager.dispatch.container import Surroundings
+from nodemanager.dispatch.foresight import foresee
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import (
     Abandon,
@@ -66,6 +67,8 @@ from nodemanager.dispatch.messages import (
 )
 from nodemanager.dispatch.reasons import ReasonBook
 from nodemanager.model import Capabilities, Container, Node
+from nodemanager.nodes.demand import Shape
+from nodemanager.nodes.messages import Heard, Outlook, Waits, WaitsNoMore
 from nodemanager.schedulers.base import Job
 from nodemanager.schedulers.messages import (
     Dismiss,
@@ -85,6 +88,15 @@ STRANGER_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class NodeActors:
+    """Those who see to it that there are nodes."""
+
+    cloud: Ref
+    wishlist: Ref
+    arbiter: Ref
+
+
+@dataclass(frozen=True, slots=True)
 class Peers:
     """The actors a dispatcher works with."""
 
@@ -95,6 +107,8 @@ class Peers:
     reader: Ref
     writer: Ref
     timer: Ref
+    nodes: NodeActors | None = None
+    """None when no nodes are booted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +133,8 @@ class DispatcherActor(Actor):
         self._children = Children(self.actor_ref)
         self._reasons = ReasonBook()
         self._unclaimed: set[str] = set()
-        self._nodes: tuple[Node, ...] = ()
+        self._nodes: tuple[Node, ...] | None = None
+        self._outlook: Outlook | None = None
         self._capabilities: Capabilities | None = None
         self._lease_until = float("-inf")
         self._adopted = False
@@ -137,6 +152,9 @@ class DispatcherActor(Actor):
                 self._tick(Relist(), self._settings.relist_seconds)
             case SchedulerView():
                 self._see_scheduler(message)
+            case Outlook():
+                self._outlook = message
+                self._see_capabilities()
             case SchedulerSilent(error, _):
                 log.warning("no news of the scheduler: %s", error, extra={"action": "silent"})
             case Registered(me, lease_until):
@@ -228,6 +246,14 @@ class DispatcherActor(Actor):
     def _renew(self, lease_until: float) -> None:
         self._lease_until = lease_until
         self._to.scheduler.tell(ActUntil(lease_until))
+        if self._to.nodes is not None:
+            self._to.nodes.cloud.tell(ActUntil(lease_until))
+            self._tell_heard()
+
+    def _tell_heard(self) -> None:
+        """The arbiter may rely on the wishes from now on: whatever is held is known."""
+        if self._to.nodes is not None and self._adopted:
+            self._to.nodes.arbiter.tell(Heard(self._clock.elapsed()))
 
     def _end_of_record(self, why: str) -> None:
         log.error(
@@ -246,14 +272,21 @@ class DispatcherActor(Actor):
 
     def _see_scheduler(self, view: SchedulerView) -> None:
         self._nodes = view.nodes
-        capabilities = capabilities_of(view.nodes)
+        self._see_capabilities()
+        if self._adopted:
+            self._see_strangers(view.strangers)
+
+    def _see_capabilities(self) -> None:
+        """What can run here at all is known once the scheduler, and the arbiter if there is one, have spoken."""
+        if self._nodes is None or (self._to.nodes is not None and self._outlook is None):
+            return
+        sizes = () if self._outlook is None else self._outlook.sizes
+        capabilities = capabilities_of(self._nodes, sizes)
         if self._capabilities is None:
             self._to.lease.tell(Register(capabilities))
         elif capabilities != self._capabilities:
             self._to.lease.tell(Offer(capabilities))
         self._capabilities = capabilities
-        if self._adopted:
-            self._see_strangers(view.strangers)
         self._claim()
 
     def _see_strangers(self, jobs: tuple[Job, ...]) -> None:
@@ -304,6 +337,7 @@ class DispatcherActor(Actor):
                 "adopted %d containers", len(held), extra={"action": "adopted", "held": len(held)}
             )
         self._adopted = True
+        self._tell_heard()
         self._claim()
 
     def _see_records(self, containers: tuple[Container, ...]) -> None:
@@ -335,22 +369,41 @@ class DispatcherActor(Actor):
             self._to.claims.tell(Claim(self._around.me, limit))
 
     def _room(self) -> int:
-        return claim_limit(self._settings.max_claimed, self._nodes, self._children.load)
+        bootable_cores = 0 if self._outlook is None else self._outlook.bootable_cores
+        nodes = self._nodes or ()
+        return claim_limit(self._settings.max_claimed, nodes, self._children.load, bootable_cores)
 
     # Containers under way.
 
     def _pass_on(self, containers: tuple[Container, ...]) -> None:
         for container in containers:
             self._children.show(container)
+            child = self._children.get(container.uuid)
+            if child is not None and child.wants_node:
+                # Its priority may be another.
+                self._tell_wish(container.uuid)
 
     def _note_standing(self, standing: Standing) -> None:
         if self._children.note(standing):
             self._reasons.note(standing.uuid, standing.reason)
+            self._tell_wish(standing.uuid)
             self._claim()
+
+    def _tell_wish(self, uuid: str) -> None:
+        """Does the container want a node, and how urgently? The wishlist passes over what it knows."""
+        if self._to.nodes is None:
+            return
+        child, wishlist = self._children.get(uuid), self._to.nodes.wishlist
+        if child is not None and child.wants_node:
+            container = child.container
+            wishlist.tell(Waits(uuid, Shape.of(container), container.priority))
+        else:
+            wishlist.tell(WaitsNoMore(uuid))
 
     def _let_go(self, done: Done) -> None:
         if self._children.finished(done.uuid):
             self._reasons.drop(done.uuid)
+            self._tell_wish(done.uuid)
             self._claim()
 
     def _see_failure(self, failure: ChildFailed) -> None:
@@ -359,6 +412,7 @@ class DispatcherActor(Actor):
         pause = self._children.crashed(uuid)
         if pause is None:
             return
+        self._tell_wish(uuid)
         log.error(
             "the actor of %s crashed (%s); started again in %.0f s",
             uuid,
@@ -396,6 +450,12 @@ class DispatcherActor(Actor):
             if container.uuid in queued:
                 reason = explain_unclaimed(container, self._capabilities, room, load, now)
                 self._reasons.note(container.uuid, reason)
+        if self._outlook is not None:
+            waiting = [child for child in self._children.all() if child.wants_node]
+            foreseen = foresee(waiting, self._outlook.reasons)
+            for child in waiting:
+                uuid = child.container.uuid
+                self._reasons.note(uuid, foreseen.get(uuid, child.reason))
         annotations = tuple(self._reasons.due())
         if annotations:
             self._to.writer.tell(Annotate(self._around.me, annotations))
@@ -421,6 +481,6 @@ class DispatcherActor(Actor):
         return Status(
             me=None if self._around is None else self._around.me,
             lease_seconds=self._lease_until - self._clock.elapsed(),
-            nodes=self._nodes,
+            nodes=self._nodes or (),
             containers=tuple(lines),
         )

@@ -40,6 +40,8 @@ class Standing:
     job_waits: bool
     """The container is claimed and its job has not started."""
     node: str = ""
+    wants_node: bool = False
+    """It is certain that the job has not started, and that it is wanted: a node may be booted for it."""
 
 
 @dataclass(frozen=True, slots=True)

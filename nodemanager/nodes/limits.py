@@ -43,28 +43,44 @@ class Quota:
         return self.limit
 
 
+FAILED_CREATE_SECONDS = 5.0
+"""The first pause of a size after a create that failed for a reason of no sort of its own."""
+
+
+def first_pause(policy: NodePolicy, *, no_capacity: bool) -> float:
+    """How long a size is left alone after the first of several refusals in a row."""
+    if no_capacity:
+        return policy.capacity_pause
+    return min(FAILED_CREATE_SECONDS, policy.capacity_pause)
+
+
 @dataclass(frozen=True, slots=True)
-class _Pause:
+class Pause:
+    """A size is not asked for `until` (elapsed seconds), `seconds` in all, because of `words`."""
+
     until: float
     seconds: float
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
 class Shortages:
-    """Sizes that the cloud has none left of, each with a pause that doubles as long as that goes on."""
+    """Sizes that could not be had, each with a pause that doubles as long as that goes on."""
 
-    pauses: Mapping[str, _Pause] = field(default_factory=dict)
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
 
-    def short(self, size: str, policy: NodePolicy, now: float) -> Shortages:
-        """The cloud had none of `size`."""
+    def short(
+        self, size: str, words: str, first: float, policy: NodePolicy, now: float
+    ) -> Shortages:
+        """The cloud refused a node of `size`, in these words; the `first` pause is that many seconds."""
         before = self.pauses.get(size)
         if before is not None and now < before.until:
             # Another order of the same moment; one shortage.
             return self
-        seconds = policy.capacity_pause
+        seconds = first
         if before is not None:
-            seconds = min(2 * before.seconds, policy.capacity_pause_max)
-        return Shortages({**self.pauses, size: _Pause(now + seconds, seconds)})
+            seconds = min(max(first, 2 * before.seconds), policy.capacity_pause_max)
+        return Shortages({**self.pauses, size: Pause(now + seconds, seconds, words)})
 
     def had(self, size: str) -> Shortages:
         """A node of `size` was created."""

@@ -1,0 +1,133 @@
+"""The actors that make the calls of a cloud: each holds a driver of its own and may block.
+
+A hand does one thing at a time and answers to the desk (`nodemanager.clouds.actor`), which never blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from nodemanager.actors.actor import Actor, tell_if_alive
+from nodemanager.clouds.base import Cloud, CloudNode
+from nodemanager.clouds.errors import (
+    CloudError,
+    Denied,
+    Gone,
+    NoCapacity,
+    QuotaExceeded,
+    RateLimited,
+)
+from nodemanager.clouds.messages import CreateNode, DestroyNode, Ref, TagNode
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ListNodes:
+    """List all machines."""
+
+
+Task: TypeAlias = ListNodes | CreateNode | DestroyNode | TagNode
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """To a hand: do this."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """From a hand: what came of it. `result` is a list of machines, a machine, or nothing."""
+
+    hand: Ref
+    task: Task
+    result: tuple[CloudNode, ...] = ()
+    error: CloudError | None = None
+
+
+_CERTAIN = (QuotaExceeded, NoCapacity, RateLimited, Denied, Gone)
+"""After these it is certain that nothing was created."""
+
+
+class CloudHand(Actor):
+    """See the module's docstring."""
+
+    kind = "io"
+
+    def __init__(
+        self, connect: Callable[[], Cloud], desk: Ref, longest_call_seconds: float
+    ) -> None:
+        super().__init__()
+        self._connect = connect
+        self._desk = desk
+        self._longest_call_seconds = longest_call_seconds
+        self._cloud: Cloud | None = None
+
+    @property
+    def answers_within(self) -> float:
+        """See `PooledActor.answers_within`: a create may be followed by a list, and each by a second try
+        of the library's transport."""
+        return 4 * self._longest_call_seconds
+
+    def on_receive(self, message: Any) -> None:
+        """Do what the desk says."""
+        match message:
+            case Do(task):
+                tell_if_alive(self._desk, self._do(task))
+            case _:
+                super().on_receive(message)
+
+    def on_stop(self) -> None:
+        """Let go of the driver; machines stay."""
+        if self._cloud is not None:
+            self._cloud.close()
+
+    def _do(self, task: Task) -> Done:
+        me = self.actor_ref
+        try:
+            return Done(me, task, self._call(task))
+        except CloudError as error:
+            return Done(me, task, error=error)
+        except Exception as error:
+            # A driver that raises what it should not is no reason to lose all the others.
+            log.exception("the cloud driver failed", extra={"action": "cloud_driver_failed"})
+            return Done(me, task, error=CloudError(f"the cloud driver failed: {error!r}"))
+
+    def _call(self, task: Task) -> tuple[CloudNode, ...]:
+        if self._cloud is None:
+            self._cloud = self._connect()
+        match task:
+            case ListNodes():
+                return tuple(self._cloud.list())
+            case CreateNode():
+                return (self._create(self._cloud, task),)
+            case DestroyNode(node):
+                self._cloud.destroy(node)
+            case TagNode(node, tags):
+                self._cloud.set_tags(node, tags)
+        return ()
+
+    @staticmethod
+    def _create(cloud: Cloud, task: CreateNode) -> CloudNode:
+        """Create; after a doubtful failure look whether it is there all the same (old node manager, bug
+        6702: creates that timed out and had succeeded)."""
+        try:
+            return cloud.create(task.order)
+        except CloudError as error:
+            if isinstance(error, _CERTAIN):
+                raise
+            log.warning(
+                "creating %s: %s; looking whether it is there",
+                task.order.name,
+                error,
+                extra={"action": "create_doubtful", "node": task.order.name},
+            )
+            found = [node for node in cloud.list() if node.name == task.order.name]
+            if not found:
+                raise
+            return found[0]

@@ -1,0 +1,33 @@
+"""Which of the arbiter's reasons belongs to which waiting container.
+
+The arbiter reckons with shapes and counts: of five containers that are alike, two may wait for a node that boots
+and three for a limit. The more urgent ones come first, as they do when nodes are packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from nodemanager.dispatch.children import Child
+from nodemanager.model import Reason, ReasonToken
+from nodemanager.nodes.demand import Shape
+from nodemanager.nodes.why import Line
+
+
+def foresee(waiting: Iterable[Child], lines: Mapping[Shape, Line]) -> dict[str, Reason]:
+    """The arbiter's reason for each of the `waiting` whose job waits in the scheduler, by UUID.
+
+    Absent are those that have room on a node that is here: there the scheduler's own words say more.
+    """
+    by_shape: dict[Shape, list[Child]] = {}
+    for child in waiting:
+        by_shape.setdefault(Shape.of(child.container), []).append(child)
+    found: dict[str, Reason] = {}
+    for shape, children in by_shape.items():
+        children.sort(key=lambda c: (-c.container.priority, c.container.created_at))
+        reasons = (reason for count, reason in lines.get(shape, ()) for _ in range(count))
+        for child, reason in zip(children, reasons, strict=False):
+            waits = child.reason is not None and child.reason.token is ReasonToken.SCHEDULER_WAIT
+            if waits and reason.token is not ReasonToken.SCHEDULER_WAIT:
+                found[child.container.uuid] = reason
+    return found

@@ -1,0 +1,461 @@
+"""The node-size arbiter: decides which nodes are booted, and which leave.
+
+Its loop, in five steps:
+
+1. It hears of machines from the cloud, of nodes from the scheduler, of its own nodes from their actors, and of
+   changed wishes from the wishlist.
+2. Not more often than every `turn_time`, it takes stock: one frozen snapshot of all that.
+3. The wishlist packs everything that waits into that snapshot.
+4. `plan` decides on the snapshot and its wishlist, and nothing else.
+5. New node actors are started, others told to leave or stay; the decision is logged and kept, and the
+   dispatcher learns what could still be booted and why each container waits.
+
+Machines of this daemon that it does not know (from a former process, or from a create whose answer was lost) are
+adopted; those of others are left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nodemanager.actors.actor import Actor, ChildFailed, tell_if_alive
+from nodemanager.actors.timer import Schedule
+from nodemanager.clock import Clock
+from nodemanager.clouds.base import SIZE_TAG, CloudNode
+from nodemanager.clouds.errors import NoCapacity, QuotaExceeded
+from nodemanager.clouds.messages import CloudSilent, CloudView, FollowCloud
+from nodemanager.model import Node, NodeSize, Resources
+from nodemanager.nodes.limits import Brake, Quota, Shortages, first_pause
+from nodemanager.nodes.messages import (
+    Assess,
+    Behave,
+    Booted,
+    BootOutcome,
+    CloudIs,
+    Decision,
+    GetNodesStatus,
+    Heard,
+    Kill,
+    Leave,
+    NodesStatus,
+    NodeStanding,
+    Outlook,
+    Ref,
+    ReleaseBrake,
+    SchedulerIs,
+    Stay,
+    WishesChanged,
+    Wishlist,
+    Withdraw,
+)
+from nodemanager.nodes.node import NodeActor, NodeSurroundings
+from nodemanager.nodes.order import OrderTemplate, host_of
+from nodemanager.nodes.plan import Plan, plan
+from nodemanager.nodes.policy import NodePolicy
+from nodemanager.nodes.states import NodePhase
+from nodemanager.nodes.stock import (
+    Stock,
+    bootable_cores,
+    bootable_sizes,
+    offer_of,
+    rooms_of,
+    staleness,
+)
+from nodemanager.schedulers.messages import Look, SchedulerSilent, SchedulerView, Subscribe
+
+log = logging.getLogger(__name__)
+
+HISTORY = 500
+"""Decisions that are kept for people to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePeers:
+    """The actors an arbiter works with."""
+
+    scheduler: Ref
+    cloud: Ref
+    wishlist: Ref
+    dispatcher: Ref
+    timer: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """To itself: time for another decision."""
+
+
+@dataclass(slots=True)
+class _Child:
+    actor: Ref
+    standing: NodeStanding
+
+
+class ArbiterActor(Actor):
+    """See the module's docstring. It has to be told its `NodePeers` once they exist."""
+
+    def __init__(
+        self,
+        sizes: tuple[NodeSize, ...],
+        policy: NodePolicy,
+        template: OrderTemplate,
+        clock: Clock,
+    ) -> None:
+        """`sizes` are cheapest first."""
+        super().__init__()
+        self._sizes = sizes
+        self._by_name = {size.name: size for size in sizes}
+        self._policy = policy
+        self._template = template
+        self._clock = clock
+        self._peers: NodePeers | None = None
+        self._around: NodeSurroundings | None = None
+        self._children: dict[str, _Child] = {}
+        self._scheduler_nodes: dict[str, Node] = {}
+        self._heard: dict[str, float | None] = {"cloud": None, "scheduler": None, "API": None}
+        self._quota = Quota()
+        self._shortages = Shortages()
+        self._brake = Brake()
+        self._measured: dict[str, Resources] = {}
+        self._serial = 0
+        self._assessing: Stock | None = None
+        self._next_turn_at = clock.elapsed()
+        self._turn_set = False
+        self._viewed_at = float("-inf")
+        """The view of the scheduler that the last decision was made on."""
+        self._wanted = self._confirmed = 0
+        """How many new nodes the last wishlist asked for, and the last one on an older view."""
+        self._last_wishlist: Wishlist | None = None
+        self._last_sentence = ""
+        self._outcomes: Counter[str] = Counter()
+        self._history: deque[Decision] = deque(maxlen=HISTORY)
+
+    def on_receive(self, message: Any) -> NodesStatus | None:
+        """Hand each message to the method that says what it means."""
+        match message:
+            case NodePeers():
+                self._begin(message)
+            case CloudView(nodes, asked_at):
+                self._see_cloud(nodes, asked_at)
+            case SchedulerView():
+                self._see_scheduler(message)
+            case CloudSilent() | SchedulerSilent():
+                self._consider()
+            case Heard(at):
+                self._heard["API"] = at
+                self._consider()
+            case NodeStanding():
+                self._note_standing(message)
+            case Booted():
+                self._note_outcome(message)
+            case WishesChanged():
+                self._consider()
+            case Wishlist():
+                self._decide(message)
+            case _Turn():
+                self._turn_set = False
+                self._consider()
+            case Behave(name, behaviour):
+                self._obey(name, message, f"an operator says {behaviour.value} to {name}")
+            case Kill(name, why):
+                self._obey(name, message, f"an operator has {name} destroyed: {why}")
+            case ReleaseBrake():
+                self._brake = Brake()
+                self._record("an operator released the brake", {})
+                self._consider()
+            case ChildFailed():
+                self._see_failure(message)
+            case GetNodesStatus():
+                return self._status()
+            case _:
+                super().on_receive(message)
+        return None
+
+    def on_stop(self) -> None:
+        """Its node actors end with it; machines stay."""
+        for child in self._children.values():
+            child.actor.stop(block=False)
+
+    def on_failure(self, *_: object) -> None:
+        """As when it is stopped: whoever comes next adopts."""
+        self.on_stop()
+
+    @property
+    def _to(self) -> NodePeers:
+        if self._peers is None:
+            raise RuntimeError("the arbiter was started and not told its peers")
+        return self._peers
+
+    def _begin(self, peers: NodePeers) -> None:
+        self._peers = peers
+        self._around = NodeSurroundings(
+            arbiter=self.actor_ref,
+            cloud=peers.cloud,
+            scheduler=peers.scheduler,
+            clock=self._clock,
+            policy=self._policy,
+            template=self._template,
+        )
+        peers.cloud.tell(FollowCloud(self.actor_ref))
+        peers.scheduler.tell(Subscribe(self.actor_ref))
+        self._tell_outlook(self._take_stock(), Plan())
+
+    # What it hears.
+
+    def _see_cloud(self, nodes: tuple[CloudNode, ...], asked_at: float) -> None:
+        self._heard["cloud"] = asked_at
+        listed = {node.name: node for node in nodes if self._template.is_ours(node)}
+        for name, node in listed.items():
+            if name not in self._children:
+                self._adopt(node)
+        for name, child in self._children.items():
+            tell_if_alive(child.actor, CloudIs(listed.get(name), asked_at))
+        self._consider()
+
+    def _adopt(self, node: CloudNode) -> None:
+        if self._around is None:
+            return
+        size = self._by_name.get(node.tags.get(SIZE_TAG, ""))
+        log.info(
+            "taking up %s (%s)",
+            node.name,
+            node.tags.get(SIZE_TAG, "of unknown size"),
+            extra={"action": "adopt", "node": node.name},
+        )
+        actor = NodeActor.adopt(self._around, node, size)
+        standing = NodeStanding(
+            node.name, host_of(node), size, NodePhase.BOOTING, self._clock.wall(), node.cloud_id
+        )
+        self._children[node.name] = _Child(actor, standing)
+
+    def _see_scheduler(self, view: SchedulerView) -> None:
+        self._heard["scheduler"] = view.asked_at
+        self._scheduler_nodes = {node.name: node for node in view.nodes}
+        for child in self._children.values():
+            node = self._scheduler_nodes.get(child.standing.host)
+            tell_if_alive(child.actor, SchedulerIs(node, view.asked_at))
+        self._consider()
+
+    def _note_standing(self, standing: NodeStanding) -> None:
+        child = self._children.get(standing.name)
+        if child is None:
+            return
+        before, child.standing = child.standing, standing
+        if before.phase is not standing.phase:
+            log.info(
+                "%s is %s",
+                standing.name,
+                standing.phase.value,
+                extra={"action": "node_phase", "node": standing.name, "phase": standing.phase},
+            )
+        if before.phase is NodePhase.ASKED and standing.phase is not NodePhase.ASKED:
+            self._note_created(standing)
+        self._measure(standing)
+        if standing.phase is NodePhase.GONE:
+            del self._children[standing.name]
+        self._consider()
+
+    def _note_created(self, standing: NodeStanding) -> None:
+        """The cloud could make one more of that size."""
+        if standing.phase is NodePhase.GONE or standing.size is None:
+            return
+        self._quota = self._quota.created(self._existing())
+        self._shortages = self._shortages.had(standing.size.name)
+
+    def _existing(self) -> int:
+        """Machines that the cloud has made: those that count against a quota."""
+        uncounted = (NodePhase.ASKED, NodePhase.GONE)
+        return sum(child.standing.phase not in uncounted for child in self._children.values())
+
+    def _measure(self, standing: NodeStanding) -> None:
+        """A node may have less than its size promises; then others of that size will, too."""
+        size, node = standing.size, standing.node
+        if size is None or node is None or not standing.takes_work:
+            return
+        promised = self._measured.get(size.name, size.resources)
+        found = _least(promised, node.total)
+        if found != promised:
+            log.warning(
+                "%s has %s and not %s, as [Size %s] promises: such nodes are reckoned with what they have",
+                standing.host,
+                node.total.as_dict(),
+                promised.as_dict(),
+                size.name,
+                extra={"action": "measured", "size": size.name},
+            )
+            self._measured[size.name] = found
+
+    def _note_outcome(self, booted: Booted) -> None:
+        """Learn from how a boot came out."""
+        now, policy = self._clock.elapsed(), self._policy
+        self._outcomes[booted.outcome.value] += 1
+        match booted.outcome:
+            case BootOutcome.REFUSED if isinstance(booted.error, QuotaExceeded):
+                self._quota = self._quota.refused(self._existing(), policy, now)
+            case BootOutcome.REFUSED if booted.size is not None:
+                pause = first_pause(policy, no_capacity=isinstance(booted.error, NoCapacity))
+                self._shortages = self._shortages.short(
+                    booted.size.name, booted.words, pause, policy, now
+                )
+            case BootOutcome.FAILED | BootOutcome.DISAPPEARED:
+                self._brake = self._brake.failed(f"{booted.name}: {booted.words}", policy, now)
+                if self._brake.is_on(policy):
+                    self._record(
+                        f"the brake is on: {self._brake.failures} nodes in a row came to nothing, the "
+                        f"last was {self._brake.last}",
+                        {"failures": self._brake.failures},
+                    )
+            case BootOutcome.PROVED:
+                self._brake = self._brake.proved()
+            case BootOutcome.JOINED | BootOutcome.ABORTED | BootOutcome.REFUSED:
+                pass
+
+    def _see_failure(self, failure: ChildFailed) -> None:
+        """A node actor crashed: the next cloud list brings the machine back."""
+        name = str(failure.key)
+        child = self._children.get(name)
+        if child is not None and child.actor == failure.actor:
+            del self._children[name]
+            log.error(
+                "the actor of %s crashed (%s); taken up again from the next list",
+                name,
+                failure.error,
+                extra={"action": "node_actor_crashed", "node": name},
+            )
+
+    def _obey(self, name: str, message: Behave | Kill, sentence: str) -> None:
+        child = self._children.get(name)
+        if child is None:
+            log.warning("there is no node %s", name, extra={"action": "operator"})
+            return
+        tell_if_alive(child.actor, message)
+        self._record(sentence, {"node": name})
+
+    # The turn.
+
+    def _consider(self) -> None:
+        """Take stock now, or when the turn's time has come."""
+        if self._peers is None or self._assessing is not None:
+            return
+        now = self._clock.elapsed()
+        if now < self._next_turn_at:
+            if not self._turn_set:
+                self._turn_set = True
+                self._to.timer.tell(Schedule(self._next_turn_at, self.actor_ref, _Turn()))
+            return
+        self._next_turn_at = now + self._policy.turn_time
+        self._serial += 1
+        self._assessing = stock = self._take_stock()
+        self._to.wishlist.tell(Assess(self._serial, rooms_of(stock), offer_of(stock, self._policy)))
+
+    def _take_stock(self) -> Stock:
+        now = self._clock.elapsed()
+        nodes = tuple(child.standing for child in self._children.values())
+        hosts = {node.host for node in nodes}
+        ages = {name: None if at is None else now - at for name, at in self._heard.items()}
+        return Stock(
+            wall=self._clock.wall(),
+            elapsed=now,
+            viewed_at=self._heard["scheduler"] or float("-inf"),
+            nodes=nodes,
+            others=tuple(n for n in self._scheduler_nodes.values() if n.name not in hosts),
+            sizes=self._sizes,
+            quota=self._quota,
+            shortages=self._shortages,
+            brake=self._brake,
+            stale=staleness(ages, self._policy),
+            measured=dict(self._measured),
+        )
+
+    def _decide(self, wishlist: Wishlist) -> None:
+        stock = self._assessing
+        if stock is None or wishlist.serial != self._serial:
+            return
+        self._assessing = None
+        self._last_wishlist = wishlist
+        if stock.viewed_at > self._viewed_at:
+            self._viewed_at, self._confirmed = stock.viewed_at, self._wanted
+        made = plan(stock, wishlist, self._policy, self._confirmed)
+        self._wanted = made.wanted
+        self._confirmed = max(0, self._confirmed - len(made.boot))
+        if made.wanted and not made.boot:
+            # Another view of the scheduler has to confirm it.
+            self._to.scheduler.tell(Look())
+        self._act(made)
+        self._tell_outlook(stock, made)
+        if made.acts or made.sentence.partition("(")[0] != self._last_sentence:
+            self._last_sentence = made.sentence.partition("(")[0]
+            self._record(made.sentence, made.numbers)
+
+    def _act(self, made: Plan) -> None:
+        around = self._around
+        if around is None:
+            return
+        for size in made.boot:
+            name = self._template.new_name()
+            standing = NodeStanding(name, name, size, NodePhase.ASKED, self._clock.wall())
+            self._children[name] = _Child(NodeActor.boot(around, name, size), standing)
+        for name, why in made.leave.items():
+            self._tell_node(name, Leave(why))
+        for name in made.stay:
+            self._tell_node(name, Stay("it is wanted again"))
+        for name in made.withdraw:
+            self._tell_node(name, Withdraw())
+
+    def _tell_node(self, name: str, message: Any) -> None:
+        child = self._children.get(name)
+        if child is not None:
+            tell_if_alive(child.actor, message)
+
+    def _tell_outlook(self, stock: Stock, made: Plan) -> None:
+        self._to.dispatcher.tell(
+            Outlook(
+                bootable_sizes(stock.sizes, self._policy),
+                bootable_cores(stock, self._policy),
+                made.reasons,
+            )
+        )
+
+    # For people.
+
+    def _record(self, sentence: str, numbers: Mapping[str, Any]) -> None:
+        log.info("%s", sentence, extra={"action": "decision", **_prefixed(numbers)})
+        self._history.append(Decision(self._clock.wall(), sentence, numbers))
+
+    def _status(self) -> NodesStatus:
+        stock, wishlist, now = self._take_stock(), self._last_wishlist, self._clock.elapsed()
+        return NodesStatus(
+            nodes=stock.nodes,
+            wishlist={} if wishlist is None else wishlist.sizes,
+            waiting=0 if wishlist is None else sum(d.count for d in wishlist.demands),
+            unplaced=0 if wishlist is None else sum(wishlist.packing.unplaced.values()),
+            price=stock.price,
+            quota=self._quota.limit,
+            unavailable={
+                name: self._shortages.until(name) - now
+                for name in sorted(self._shortages.unavailable(now))
+            },
+            brake=self._brake.last if self._brake.is_on(self._policy) else "",
+            stale=stock.stale,
+            outcomes=dict(self._outcomes),
+            history=tuple(self._history),
+            bootable_cores=bootable_cores(stock, self._policy),
+        )
+
+
+def _least(one: Resources, other: Resources) -> Resources:
+    return Resources(
+        min(one.cores, other.cores),
+        min(one.ram_bytes, other.ram_bytes),
+        min(one.scratch_bytes, other.scratch_bytes),
+        min(one.gpus, other.gpus),
+    )
+
+
+def _prefixed(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """As attributes of a log record, some of whose names are taken."""
+    return {f"plan_{name}": value for name, value in numbers.items()}

@@ -1,0 +1,376 @@
+"""One actor per node of ours: it sees the node through from the order to its end.
+
+The actor only turns messages into a `NodeSituation` and `next_step` into messages; every decision about one node
+is in `nodemanager.nodes.states`, and which nodes are wanted is the arbiter's to say. Nothing is kept on disk:
+after a restart the tags of the machine and the scheduler say all that is known here.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nodemanager.actors.actor import Actor
+from nodemanager.clock import Clock
+from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode, CloudState
+from nodemanager.clouds.errors import CloudError
+from nodemanager.clouds.messages import (
+    Created,
+    CreateFailed,
+    CreateNode,
+    Destroyed,
+    DestroyFailed,
+    DestroyNode,
+    Forgo,
+    Forgone,
+    TagNode,
+)
+from nodemanager.model import Node, NodeSize, NodeState, format_seconds
+from nodemanager.nodes.messages import (
+    Behave,
+    Booted,
+    BootOutcome,
+    CloudIs,
+    Kill,
+    Leave,
+    NodeStanding,
+    Ref,
+    SchedulerIs,
+    Stay,
+    Withdraw,
+)
+from nodemanager.nodes.order import OrderTemplate, behaviour_of, host_of, ordered_at_of
+from nodemanager.nodes.policy import NodePolicy
+from nodemanager.nodes.states import (
+    Asked,
+    Behaviour,
+    NodePhase,
+    NodeSituation,
+    NodeStep,
+    age,
+    is_ours_drained,
+    is_proved,
+    next_step,
+    phase_of,
+    readiness,
+)
+from nodemanager.schedulers.messages import Drain, NodeSet, Resume
+
+log = logging.getLogger(__name__)
+
+NODE_ORDER_PATIENCE_SECONDS = 30.0
+"""How long a drain or resume may go unanswered before it is asked for again."""
+
+_UP = frozenset({NodeState.IDLE, NodeState.BUSY, NodeState.DRAINING, NodeState.DRAINED})
+_TAKES_WORK = frozenset({NodeState.IDLE, NodeState.BUSY})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSurroundings:
+    """What all node actors of an arbiter share; one object, never changed."""
+
+    arbiter: Ref
+    cloud: Ref
+    scheduler: Ref
+    clock: Clock
+    policy: NodePolicy
+    template: OrderTemplate
+
+
+class NodeActor(Actor):
+    """Sees one node from its order to its end. See the module's docstring."""
+
+    def __init__(self, around: NodeSurroundings, situation: NodeSituation) -> None:
+        super().__init__()
+        self._around = around
+        self._situation = situation
+        self._standing: NodeStanding | None = None
+        self._told: set[BootOutcome] = set()
+        self._over = False
+
+    @classmethod
+    def boot(cls, around: NodeSurroundings, name: str, size: NodeSize) -> Ref:
+        """Order a machine of `size`."""
+        situation = NodeSituation(name, name, size, around.clock.wall())
+        return cls.start_under(around.arbiter, name, around, situation)
+
+    @classmethod
+    def adopt(cls, around: NodeSurroundings, cloud: CloudNode, size: NodeSize | None) -> Ref:
+        """Take up a machine that exists, from a former process or a create whose answer was lost."""
+        situation = NodeSituation(
+            name=cloud.name,
+            host=host_of(cloud),
+            size=size,
+            ordered_at=ordered_at_of(cloud, around.clock.wall()),
+            created=Asked.DONE,
+            cloud=cloud,
+            behaviour=behaviour_of(cloud),
+        )
+        return cls.start_under(around.arbiter, cloud.name, around, situation)
+
+    def on_start(self) -> None:
+        """Take the first step."""
+        self._proceed()
+
+    def on_receive(self, message: Any) -> None:
+        """Note what the message tells, then do what is called for."""
+        match message:
+            case CloudIs(cloud, asked_at):
+                self._note_cloud(cloud, asked_at)
+            case SchedulerIs(node, asked_at):
+                self._note_scheduler(node, asked_at)
+            case Created(node):
+                self._change(created=Asked.DONE, cloud=node)
+            case CreateFailed(_, error):
+                self._note_refusal(error)
+            case Forgone():
+                self._change(over="it was not wanted any more")
+            case Destroyed():
+                self._change(destroy=Asked.DONE)
+            case DestroyFailed(_, error):
+                self._note_survival(error)
+            case NodeSet(_, drained, at):
+                self._note_node_set(at, drained=drained)
+            case Leave(why):
+                self._change(leaving=why)
+            case Stay():
+                self._change(leaving="")
+            case Withdraw():
+                if self._situation.created is Asked.YES:
+                    self._around.cloud.tell(Forgo(self._situation.name))
+            case Behave(_, behaviour):
+                self._behave(behaviour)
+            case Kill(_, why):
+                self._change(killed=why or "an operator said so")
+            case _:
+                super().on_receive(message)
+        self._proceed()
+
+    # What messages tell.
+
+    def _note_cloud(self, cloud: CloudNode | None, asked_at: float) -> None:
+        before = self._situation
+        if before.cloud is None:
+            if cloud is not None:
+                # Its create is under way or was given up: here it is.
+                self._change(created=Asked.DONE, cloud=cloud, listed_at=asked_at)
+            return
+        if cloud is None:
+            self._change(misses=before.misses + 1, listed_at=asked_at)
+            return
+        again = before.destroy is Asked.DONE
+        self._change(
+            cloud=cloud,
+            misses=0,
+            listed_at=asked_at,
+            # It was to be destroyed and is still there: once more.
+            destroy=Asked.NO if again and not _is_stopping(cloud) else before.destroy,
+        )
+
+    def _note_scheduler(self, node: Node | None, asked_at: float) -> None:
+        before, now = self._situation, self._around.clock.elapsed()
+        up = node is not None and node.state in _UP
+        joined_at = before.joined_at
+        if up and joined_at is None:
+            joined_at = now
+        is_idle = node is not None and node.state in (NodeState.IDLE, NodeState.DRAINED)
+        self._change(
+            node=node,
+            viewed_at=asked_at,
+            joined_at=joined_at,
+            down_views=0 if up or joined_at is None else before.down_views + 1,
+            idle_views=before.idle_views + 1 if is_idle else 0,
+            idle_since=(before.idle_since or now) if is_idle else None,
+        )
+        if before.drain is Asked.NO and asked_at >= before.node_order_at and is_ours_drained(node):
+            # A former process did that: its drain is ours to use or to end.
+            self._change(drain=Asked.DONE, drained_at=asked_at)
+        elif asked_at - before.node_order_at > NODE_ORDER_PATIENCE_SECONDS:
+            # The scheduler refused what was asked of it; ask again if it is still wanted.
+            unanswered = before.drain is Asked.YES
+            self._change(drain=Asked.NO if unanswered else before.drain, resume_asked=False)
+
+    def _note_refusal(self, error: CloudError) -> None:
+        log.warning(
+            "%s was not created: %s",
+            self._situation.name,
+            error,
+            extra={"action": "create_failed", "node": self._situation.name},
+        )
+        self._change(over=f"it was not created: {error}")
+        self._tell_outcome(BootOutcome.REFUSED, str(error), error)
+
+    def _note_survival(self, error: CloudError) -> None:
+        """It was not destroyed; tried again when a list still has it."""
+        log.warning(
+            "%s was not destroyed: %s",
+            self._situation.name,
+            error,
+            extra={"action": "destroy_failed", "node": self._situation.name},
+        )
+        self._change(destroy=Asked.DONE)
+
+    def _note_node_set(self, at: float, *, drained: bool) -> None:
+        if drained:
+            self._change(drain=Asked.DONE, drained_at=at)
+        else:
+            self._change(
+                drain=Asked.NO, drained_at=float("inf"), resume_asked=False, node_order_at=at
+            )
+
+    def _behave(self, behaviour: Behaviour) -> None:
+        self._change(behaviour=behaviour)
+        cloud = self._situation.cloud
+        if cloud is not None:
+            self._around.cloud.tell(TagNode(cloud, {BEHAVIOUR_TAG: behaviour.value}))
+
+    def _change(self, **changes: Any) -> None:
+        self._situation = replace(self._situation, **changes)
+
+    # What to do.
+
+    def _proceed(self) -> None:
+        if self._over:
+            return
+        around = self._around
+        wall, elapsed = around.clock.wall(), around.clock.elapsed()
+        step = next_step(self._situation, around.policy, wall, elapsed)
+        self._take(step, elapsed)
+        self._tell_outcomes(elapsed)
+        self._tell_standing(wall, elapsed)
+        if step is NodeStep.LET_GO:
+            self._over = True
+            self.stop()
+
+    def _take(self, step: NodeStep, elapsed: float) -> None:
+        around, situation = self._around, self._situation
+        match step:
+            case NodeStep.CREATE:
+                self._create()
+            case NodeStep.DRAIN:
+                self._change(drain=Asked.YES, node_order_at=elapsed)
+                reason = situation.drain_reason
+                around.scheduler.tell(Drain(situation.host, reason, self.actor_ref))
+            case NodeStep.RESUME:
+                self._change(resume_asked=True, node_order_at=elapsed)
+                around.scheduler.tell(Resume(situation.host, self.actor_ref))
+            case NodeStep.DESTROY:
+                self._destroy()
+            case NodeStep.LET_GO | NodeStep.WAIT:
+                pass
+
+    def _create(self) -> None:
+        situation = self._situation
+        if situation.size is None:
+            raise RuntimeError(f"{situation.name} was ordered without a size")
+        order = self._around.template.order(
+            situation.name, situation.host, situation.size, situation.ordered_at
+        )
+        self._change(created=Asked.YES)
+        self._around.cloud.tell(CreateNode(order, self.actor_ref))
+
+    def _destroy(self) -> None:
+        situation = self._situation
+        if situation.cloud is None:
+            return
+        why = situation.killed or situation.leaving or self._verdict()
+        log.info(
+            "destroying %s: %s",
+            situation.name,
+            why,
+            extra={"action": "destroy", "node": situation.name},
+        )
+        self._change(destroy=Asked.YES)
+        self._around.cloud.tell(DestroyNode(situation.cloud, self.actor_ref))
+
+    def _verdict(self) -> str:
+        around = self._around
+        match phase_of(self._situation, around.policy, around.clock.wall()):
+            case NodePhase.FAILED:
+                return "it never joined the scheduler, or the cloud says that it is broken"
+            case NodePhase.LOST:
+                return "the scheduler says that it is down"
+            case _:
+                return "an operator drained it"
+
+    # What the arbiter has to know.
+
+    def _tell_outcomes(self, elapsed: float) -> None:
+        """How the boot came out, as far as that is known by now; each outcome is told once."""
+        around, situation = self._around, self._situation
+        phase = phase_of(situation, around.policy, around.clock.wall())
+        joined = situation.joined_at is not None
+        if joined:
+            self._tell_outcome(BootOutcome.JOINED, f"joined as {situation.host}")
+        if is_proved(situation, elapsed) or (phase is NodePhase.DESTROYING and self._went_well()):
+            self._tell_outcome(BootOutcome.PROVED, "has been of use")
+        elif phase is NodePhase.FAILED:
+            self._tell_outcome(BootOutcome.FAILED, self._verdict())
+        elif phase is NodePhase.LOST and BootOutcome.PROVED not in self._told:
+            self._tell_outcome(BootOutcome.FAILED, "it joined and was lost at once")
+        elif phase is NodePhase.GONE and not self._told:
+            if situation.over or situation.destroy is not Asked.NO:
+                self._tell_outcome(BootOutcome.ABORTED, situation.over or "it was not wanted")
+            else:
+                self._tell_outcome(BootOutcome.DISAPPEARED, "the machine vanished")
+        elif phase is NodePhase.GONE and situation.destroy is Asked.NO and joined:
+            self._tell_outcome(BootOutcome.DISAPPEARED, "the machine vanished")
+
+    def _went_well(self) -> bool:
+        """It joined, was idle in the end, and leaves because nobody wants it."""
+        situation = self._situation
+        return situation.joined_at is not None and not situation.killed and not situation.down_views
+
+    def _tell_outcome(
+        self, outcome: BootOutcome, words: str, error: CloudError | None = None
+    ) -> None:
+        if outcome in self._told:
+            return
+        self._told.add(outcome)
+        situation = self._situation
+        lived = age(situation, self._around.clock.wall())
+        message = Booted(situation.name, situation.size, outcome, words, lived, error)
+        self._around.arbiter.tell(message)
+        log.info(
+            "%s: %s: %s (%s after it was ordered)",
+            situation.name,
+            outcome.value,
+            words,
+            format_seconds(lived),
+            extra={"action": "boot_outcome", "node": situation.name, "outcome": outcome.value},
+        )
+
+    def _tell_standing(self, wall: float, elapsed: float) -> None:
+        around, situation = self._around, self._situation
+        node = situation.node
+        phase = phase_of(situation, around.policy, wall)
+        takes_work = (
+            phase in (NodePhase.IDLE, NodePhase.BUSY)
+            and node is not None
+            and node.state in _TAKES_WORK
+        )
+        standing = NodeStanding(
+            name=situation.name,
+            host=situation.host,
+            size=situation.size,
+            phase=phase,
+            ordered_at=situation.ordered_at,
+            cloud_id="" if situation.cloud is None else situation.cloud.cloud_id,
+            node=node,
+            behaviour=situation.behaviour,
+            leaving=situation.leaving,
+            takes_work=takes_work,
+            not_ready=""
+            if phase is not NodePhase.IDLE
+            else readiness(situation, around.policy, wall, elapsed),
+            idle_seen=situation.idle_views > 0,
+            proved=BootOutcome.PROVED in self._told,
+        )
+        if standing != self._standing:
+            self._standing = standing
+            around.arbiter.tell(standing)
+
+
+def _is_stopping(cloud: CloudNode) -> bool:
+    return cloud.state is CloudState.STOPPING
