@@ -37,12 +37,19 @@ from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor
 from nodemanager.actors.timer import NextDue, TimerActor
 from nodemanager.api.client import ArvadosApi
 from nodemanager.clock import ManualClock
+from nodemanager.clouds.actor import CloudPace
+from nodemanager.clouds.base import CloudContext
+from nodemanager.clouds.fake import FakeCloud, FakeSky
 from nodemanager.dispatch.dispatcher import DispatchSettings
-from nodemanager.dispatch.group import Plant
+from nodemanager.dispatch.group import NodePlant, Plant
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import GetStatus, Status
 from nodemanager.errors import ApiError
-from nodemanager.model import Node, NodeState, Reason, Resources
+from nodemanager.model import Node, NodeSize, NodeState, Reason, Resources
+from nodemanager.nodes.arbiter import ArbiterActor
+from nodemanager.nodes.messages import GetNodesStatus, NodesStatus
+from nodemanager.nodes.order import OrderTemplate
+from nodemanager.nodes.policy import NodePolicy
 from nodemanager.outcome import DEFAULT_TEMPFAIL_EXITS, End, EndKind, judge
 from nodemanager.runner.spec import RunnerSpec
 from nodemanager.schedulers.actor import Pace
@@ -164,6 +171,8 @@ class Site:
     token: str
     wire: Wire
     plant: Plant
+    sky: FakeSky | None = None
+    """Its cloud account, if it boots nodes."""
     supervisor: pykka.ActorRef[Any] | None = None
 
 
@@ -184,6 +193,10 @@ class Harness:
     max_claimed: int = 0
     claim_poll_seconds: float = 1.0
     scheduler_poll_seconds: float = 5.0
+    sizes: Sequence[NodeSize] = ()
+    """With sizes, each site has a cloud of its own (`Site.sky`) and boots nodes; cheapest first."""
+    node_policy: NodePolicy = field(default_factory=NodePolicy)
+    cloud_poll_seconds: float = 10.0
     program: Callable[[Mapping[str, Any]], Program] = lambda _record: Program()
     """What each container's command does; it is given the container's record."""
 
@@ -234,13 +247,13 @@ class Harness:
     def add_site(self, name: str, nodes: Sequence[Node] | None = None) -> Site:
         """Another dispatcher on the same API, with a scheduler of its own, started at once."""
         cluster = FakeCluster(self.clock, self.nodes if nodes is None else nodes)
+        sky = self._sky(cluster) if self.sizes else None
         context = SchedulerContext(CLUSTER_ID, Path("/nonexistent"))
         scheduler = FakeScheduler(context, cluster)
         token = self.service.create_dispatcher_token(name).text
         wire = Wire()
-        site = Site(
-            name, cluster, scheduler, token, wire, self._plant(name, scheduler, token, wire)
-        )
+        plant = self._plant(name, scheduler, token, wire, sky)
+        site = Site(name, cluster, scheduler, token, wire, plant, sky)
         cluster.script = self._script
         cluster.on_start = lambda job, stdin: self._runner_starts(site, job, stdin)
         cluster.on_end = self._runner_ends
@@ -274,12 +287,26 @@ class Harness:
         status: Status = dispatcher.ask(GetStatus(), block=True)
         return status
 
+    def nodes_status(self, site: Site | None = None) -> NodesStatus:
+        """What the site's arbiter says of its nodes."""
+        status: NodesStatus = self.arbiter(site).ask(GetNodesStatus(), block=True)
+        return status
+
+    def arbiter(self, site: Site | None = None) -> pykka.ActorRef[Any]:
+        """The site's node-size arbiter, for an operator's messages."""
+        for actor in self._group(site or self.site):
+            if issubclass(actor.actor_class, ArbiterActor):
+                return actor
+        raise ApiError("this site boots no nodes")
+
     # Time.
 
     def settle(self) -> None:
         """Let everything happen that needs no time."""
         settle(self.pool)
         for site in self.sites.values():
+            if site.sky is not None:
+                site.sky.run_due()
             site.cluster.run_due()
         settle(self.pool)
 
@@ -289,6 +316,7 @@ class Harness:
         self.settle()
         while (now := self.clock.elapsed()) < end:
             events = [site.cluster.next_event_at() for site in self.sites.values()]
+            events += [s.sky.next_event_at() for s in self.sites.values() if s.sky is not None]
             events.append(self.timer.ask(NextDue(), block=True))
             due = [at for at in events if at is not None]
             step = max(now, min([end, self._next_sweep, *due]))
@@ -414,7 +442,33 @@ class Harness:
         )
         return group
 
-    def _plant(self, name: str, scheduler: FakeScheduler, token: str, wire: Wire) -> Plant:
+    def _sky(self, cluster: FakeCluster) -> FakeSky:
+        """A cloud account whose machines join `cluster`."""
+        # A job that fits no node that is here waits for one that can be booted.
+        cluster.refuses_too_big = False
+        return FakeSky(
+            self.clock,
+            join=cluster.add_node,
+            leave=cluster.remove_node,
+            fail=cluster.fail_node,
+        )
+
+    def _node_plant(self, name: str, sky: FakeSky) -> NodePlant:
+        context = CloudContext(CLUSTER_ID, Path("/nonexistent"))
+        return NodePlant(
+            connect=lambda: FakeCloud(context, sky),
+            sizes=tuple(self.sizes),
+            policy=self.node_policy,
+            template=OrderTemplate(CLUSTER_ID, name),
+            pace=CloudPace(list_seconds=self.cloud_poll_seconds),
+            hands=2,
+            call_seconds=60.0,
+            in_process=True,
+        )
+
+    def _plant(
+        self, name: str, scheduler: FakeScheduler, token: str, wire: Wire, sky: FakeSky | None
+    ) -> Plant:
         return Plant(
             name=name,
             connect=lambda: ArvadosApi(MemoryResource(self.service, token, wire)),
@@ -439,4 +493,5 @@ class Harness:
             claim_wait_seconds=0.0,
             clock=self.clock,
             timer=self.timer,
+            nodes=None if sky is None else self._node_plant(name, sky),
         )

@@ -17,10 +17,35 @@ from nodemanager.api.lease import LeaseActor
 from nodemanager.api.messages import Ref
 from nodemanager.api.readwrite import ReaderActor, WriterActor
 from nodemanager.clock import Clock
-from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings, Peers
+from nodemanager.clouds.actor import CloudActor, CloudPace, Hands
+from nodemanager.clouds.base import Cloud
+from nodemanager.clouds.hand import CloudHand
+from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings, NodeActors, Peers
 from nodemanager.dispatch.job import JobTemplate
+from nodemanager.dispatch.wishlist import WishlistActor
+from nodemanager.model import NodeSize
+from nodemanager.nodes.arbiter import ArbiterActor, NodePeers
+from nodemanager.nodes.order import OrderTemplate
+from nodemanager.nodes.policy import NodePolicy
 from nodemanager.schedulers.actor import Pace, SchedulerActor
 from nodemanager.schedulers.base import Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlant:
+    """What sees to it that there are nodes is made of. `connect` makes a driver for each hand, at every start."""
+
+    connect: Callable[[], Cloud]
+    sizes: tuple[NodeSize, ...]
+    policy: NodePolicy
+    template: OrderTemplate
+    pace: CloudPace
+    hands: int
+    """So many calls of the cloud may be under way at once."""
+    call_seconds: float
+    """The longest that one may take."""
+    in_process: bool = False
+    """The cloud's calls go nowhere; see `Cloud.in_process`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +62,8 @@ class Plant:
     claim_wait_seconds: float
     clock: Clock
     timer: Ref
+    nodes: NodePlant | None = None
+    """None: only the nodes that are there are used."""
 
     def start(self, supervisor: Ref, key: Hashable) -> Sequence[Ref]:
         """Start all actors under `supervisor`; the dispatcher comes first. See `StartGroup`."""
@@ -78,16 +105,35 @@ class Plant:
             timer=timer,
             clock=clock,
         )
+        scheduler_actor = start(SchedulerActor, scheduler, self.pace, timer, clock)
+        nodes = None
+        if self.nodes is not None:
+            nodes = self._start_nodes(start, self.nodes, scheduler_actor, dispatcher)
         # All others wait to be told something; the dispatcher begins when it knows them.
         dispatcher.tell(
             Peers(
-                scheduler=start(SchedulerActor, scheduler, self.pace, timer, clock),
+                scheduler=scheduler_actor,
                 lease=lease,
                 claims=start(ClaimActor, line),
                 changes=start(ChangeActor, line),
                 reader=start(ReaderActor, self.connect, timer, clock),
                 writer=start(WriterActor, self.connect, timer, clock),
                 timer=timer,
+                nodes=nodes,
             )
         )
         return started
+
+    def _start_nodes(
+        self, start: Callable[..., Ref], plant: NodePlant, scheduler: Ref, dispatcher: Ref
+    ) -> NodeActors:
+        timer, clock = self.timer, self.clock
+        cloud = start(CloudActor, plant.pace, timer, clock, unpaced=plant.in_process)
+        hands = [
+            start(CloudHand, plant.connect, cloud, plant.call_seconds) for _ in range(plant.hands)
+        ]
+        cloud.tell(Hands(hands))
+        arbiter = start(ArbiterActor, plant.sizes, plant.policy, plant.template, clock)
+        wishlist = start(WishlistActor, arbiter, clock)
+        arbiter.tell(NodePeers(scheduler, cloud, wishlist, dispatcher, timer))
+        return NodeActors(cloud, wishlist, arbiter)

@@ -164,7 +164,7 @@ def _limits(stock: Stock, policy: NodePolicy) -> Iterator[Limit]:
     yield Limit(
         max(0, policy.max_nodes - count),
         ReasonToken.NODE_LIMIT,
-        f"max_nodes is reached: {count} of {policy.max_nodes} nodes are here, coming or going",
+        f"max_nodes ({policy.max_nodes}) is reached",
     )
 
 

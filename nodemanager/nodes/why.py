@@ -118,7 +118,7 @@ def _held(shape: Shape, stock: Stock, offer: Offer, policy: NodePolicy) -> Reaso
     if limit.nodes > 0 and offer.max_price is not None and cheapest > offer.max_price:
         return Reason(
             ReasonToken.NODE_LIMIT,
-            f"max_total_price is reached: {stock.price:.4g} of {policy.max_total_price:.4g} per hour",
+            f"max_total_price ({policy.max_total_price:.4g} per hour) is reached",
             facts={"price": stock.price, "max_total_price": policy.max_total_price},
             advice="it is booted for when other nodes have gone; [Daemon] max_total_price is the knob",
             since=stock.wall,

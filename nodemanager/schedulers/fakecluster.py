@@ -106,7 +106,7 @@ class FakeCluster:
         self._notices: list[Callable[[], None]] = []
         self._listeners: list[Callable[[], None]] = []
         self._news = False
-        for node in nodes or (Node("fake", NodeState.IDLE, BIG, BIG),):
+        for node in (Node("fake", NodeState.IDLE, BIG, BIG),) if nodes is None else nodes:
             self.add_node(node)
 
     # What a harness does.
