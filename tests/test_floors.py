@@ -14,6 +14,7 @@ FLOORS = [
     {"nodemanager", "errors", "clock", "model", "durable"},
     {"fit", "outcome", "container_request", "statedir"},
     {"config", "actors"},
+    {"plugins"},
     {"api", "schedulers", "clouds"},
     {"nodes"},
     {"dispatch"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import socket
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodemanager.config.kinds import Bytes, Integer, Kind, Seconds
-from nodemanager.errors import ConfigError
+from nodemanager.config.module_options import read_options
 from nodemanager.model import Resources
 from nodemanager.schedulers.base import SchedulerContext
 
@@ -51,20 +50,7 @@ class LocalOptions:
     @classmethod
     def of(cls, context: SchedulerContext) -> LocalOptions:
         """Read the options; `ConfigError` names the one that is wrong or unknown."""
-        for key in context.options:
-            if key not in OPTIONS:
-                near = difflib.get_close_matches(key, OPTIONS, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise ConfigError(
-                    f"[Scheduler] {key}: the local scheduler has no such option{hint} "
-                    f"(it knows {', '.join(OPTIONS)})"
-                )
-        values = {}
-        for key, text in context.options.items():
-            try:
-                values[key] = OPTIONS[key].parse(text)
-            except ValueError as error:
-                raise ConfigError(f"[Scheduler] {key}: {error}") from error
+        values = read_options("Scheduler", "the local scheduler", context.options, OPTIONS)
         return cls(
             cores=values.get("cores"),
             ram=values.get("ram"),
