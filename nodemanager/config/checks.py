@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from nodemanager.config.kinds import Seconds
+from nodemanager.config.nodes import Cloud
 from nodemanager.config.old import REPLACED
 from nodemanager.config.tree import SECTIONS, Config
 
@@ -39,6 +41,20 @@ def contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
             ("Daemon", "max_nodes"),
             f"{config.daemon.max_nodes} is less than min_nodes ({config.daemon.min_nodes})",
         )
+    yield from _about_nodes(config.cloud)
+
+
+def _about_nodes(cloud: Cloud) -> Iterator[tuple[tuple[str, str], str]]:
+    show = Seconds().show
+    if cloud.capacity_pause_max < cloud.capacity_pause:
+        sentence = f"{show(cloud.capacity_pause_max)} is less than capacity_pause"
+        yield ("Cloud", "capacity_pause_max"), f"{sentence} ({show(cloud.capacity_pause)})"
+    for option, path in (
+        ("boot_script", cloud.boot_script),
+        ("cluster_config", cloud.cluster_config),
+    ):
+        if path is not None and not os.path.isfile(path):  # noqa: PTH113 (never raises)
+            yield ("Cloud", option), f"there is no file {path}"
 
 
 def unused_warnings(config: Config) -> Iterator[str]:
@@ -53,6 +69,17 @@ def unused_warnings(config: Config) -> Iterator[str]:
         if why == REPLACED:
             sentence += f" (now {config.dispatch.scheduler})"
         yield sentence
+    if not config.cloud.provider and (idle := _without_provider(config)):
+        sentence = f"{config.path}: [Cloud] provider is empty, so no nodes are booted"
+        yield f"{sentence} and this has no effect: {', '.join(idle)}"
+
+
+def _without_provider(config: Config) -> list[str]:
+    """The sections about nodes that somebody has written."""
+    given = {section for section, option in config.origins if option != "provider"}
+    about = ("Cloud", "Cloud Credentials", "Cloud List", "Cloud Create")
+    written = [section for section in about if section in given]
+    return [f"[{section}]" for section in (*written, *(f"Size {name}" for name in config.sizes))]
 
 
 def _why_unused(section: str, option: str) -> str:

@@ -71,6 +71,29 @@ class ListOf(Kind):
 
 
 @dataclass(frozen=True)
+class TagList(Kind):
+    """Items such as `project=genomes`, separated by commas or line ends; the value is a tuple of pairs."""
+
+    @property
+    def word(self) -> str:
+        return "list: key=value"
+
+    def parse(self, text: str) -> tuple[tuple[str, str], ...]:
+        pairs: dict[str, str] = {}
+        for item in ListOf().parse(text):
+            key, equals, value = (piece.strip() for piece in item.partition("="))
+            if not key or not equals:
+                raise ValueError(f"expected key=value, found {found(item)}")
+            if key in pairs:
+                raise ValueError(f"expected each key once, found {found(key)} twice")
+            pairs[key] = value
+        return tuple(pairs.items())
+
+    def show(self, value: Any) -> str:
+        return ", ".join(f"{key}={item}" for key, item in value)
+
+
+@dataclass(frozen=True)
 class Command(Kind):
     """A program and its arguments, split as a shell would split them; no shell ever sees them."""
 

@@ -22,7 +22,6 @@ from nodemanager.config.sources import (
     Given,
     Problem,
     add_secret_files,
-    at,
     find_section,
     from_document,
     from_environment,
@@ -146,19 +145,17 @@ class _Reader:
         for header in headers:
             if find_section(header.section) is part:
                 name = header.section.removeprefix(part.name).strip()
-                found[name] = self._one(part, f"{part.name} {name}", header.line)
+                found[name] = self._one(part, f"{part.name} {name}")
         return MappingProxyType(found)
 
-    def _one(self, part: Section, name: str, line: int = 0) -> Any:
-        """The section called `name`, whose header is in `line`."""
+    def _one(self, part: Section, name: str) -> Any:
+        """The section called `name`."""
         before = len(self._problems)
         values: dict[str, Any] = {}
         for made in part.options():
             given = self._given.get((name, made.key))
             if given is not None:
                 values[made.attribute] = self._value(made, (name, made.key), given)
-            elif made.required:
-                self._problems.append(Problem(at(self._path, line), "is missing", name, made.name))
             elif made.is_derived:
                 values[made.attribute] = self._default(made)
         if free := part.free():

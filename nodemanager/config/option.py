@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ class Option:
     """An old place of this option (section, option) that is accepted too."""
     unused: str = ""
     """For options of the old node manager: why the option has no effect (yet)."""
-    required: bool = False
     optional: bool = False
     """There is no default; the value is None when the option is not given."""
     free: bool = False
@@ -86,15 +86,9 @@ def option(
     return dataclasses.field(default=value, metadata={"option": made})
 
 
-def required(kind: Kind, sentence: str, example: str) -> Any:
-    """Declare an option that must be given when its section is."""
-    made = Option(kind, "", sentence, required=True, example=example)
-    return dataclasses.field(metadata={"option": made})
-
-
-def optional(kind: Kind, sentence: str, example: str) -> Any:
+def optional(kind: Kind, sentence: str, example: str, *, unused: str = "") -> Any:
     """Declare an option that is None when it is not given."""
-    made = Option(kind, "", sentence, optional=True, example=example)
+    made = Option(kind, "", sentence, optional=True, example=example, unused=unused)
     return dataclasses.field(default=None, metadata={"option": made})
 
 
@@ -109,7 +103,9 @@ def free_options(kind: Kind, sentence: str, example: str) -> Any:
 
 def section(name: str, cls: type[Any], *, many: bool = False, unused: str = "") -> Any:
     """Declare a field of `Config` that is a section of the file; its sentence is the class's docstring."""
-    metadata = {"section": Section(name, "", cls, cls.__doc__ or "", many, unused)}
+    metadata = {
+        "section": Section(name, "", cls, inspect.cleandoc(cls.__doc__ or ""), many, unused)
+    }
     return dataclasses.field(metadata=metadata)
 
 

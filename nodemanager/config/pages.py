@@ -185,8 +185,6 @@ def _reference_section(part: Section) -> Iterator[str]:
 
 
 def _default(made: Option) -> str:
-    if made.required:
-        return "required"
     return f"`{made.default}`" if made.default else "none"
 
 

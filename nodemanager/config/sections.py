@@ -1,6 +1,6 @@
-"""Every section and option of the config file that has an effect: the one place where they are declared.
+"""Sections and options of the config file: the one place where they are declared.
 
-Sections of the old node manager that have none yet are in `nodemanager.config.old`.
+Those about nodes on demand are in `nodemanager.config.nodes`, one without effect in `nodemanager.config.old`.
 """
 
 # ruff: noqa: RUF009 -- `option` makes a dataclass field
@@ -26,7 +26,7 @@ from nodemanager.config.kinds import (
     Secret,
     SecretText,
 )
-from nodemanager.config.old import ARBITER, GONE, REPLACED
+from nodemanager.config.old import GONE, REPLACED
 from nodemanager.config.option import free_options, option
 
 EMBEDDED = "embedded"
@@ -329,52 +329,44 @@ class Daemon:
         "10 min",
         "An actor that does not answer for so long ends the daemon, which is then started again.",
     )
-    min_nodes: int = option(_COUNT, "0", "Nodes to keep up when there is no work.", unused=ARBITER)
-    max_nodes: int = option(_COUNT, "1", "The most nodes to have up.", unused=ARBITER)
+    min_nodes: int = option(_COUNT, "0", "Nodes to keep up when there is no work.")
+    max_nodes: int = option(_COUNT, "1", "The most nodes to have up.")
     max_total_price: float = option(
-        Float(0.0), "0", "The most to pay per hour for all nodes; 0 means no limit.", unused=ARBITER
+        Float(0.0), "0", "The most to pay per hour for all nodes; 0 means no limit."
     )
-    poll_time: float = option(
-        _POSITIVE, "60 s", "How often cloud, nodes and work are looked at.", unused=ARBITER
-    )
-    max_poll_time: float = option(
-        _POSITIVE, "5 min", "The longest pause between polls that fail.", unused=ARBITER
-    )
+    poll_time: float = option(_POSITIVE, "60 s", "How often cloud, nodes and work are looked at.")
+    max_poll_time: float = option(_POSITIVE, "5 min", "The longest pause between polls that fail.")
     cloudlist_poll_time: float = option(
-        Seconds(), "0 s", "The same for the list of cloud nodes; 0 means poll_time.", unused=ARBITER
+        Seconds(), "0 s", "The same for the list of cloud nodes; 0 means poll_time."
     )
     nodelist_poll_time: float = option(
-        Seconds(), "0 s", "The same for the list of nodes; 0 means poll_time.", unused=ARBITER
+        Seconds(), "0 s", "The same for the list of nodes; 0 means poll_time."
     )
     wishlist_poll_time: float = option(
-        Seconds(), "0 s", "The same for the waiting work; 0 means poll_time.", unused=ARBITER
+        Seconds(), "0 s", "The same for the waiting work; 0 means poll_time."
     )
     poll_stale_after: float = option(
         _POSITIVE,
         "10 min",
         "With older data than this no node is booted or shut down.",
-        unused=ARBITER,
     )
     boot_fail_after: float = option(
         _POSITIVE,
         "30 min",
         "A node that has not joined the scheduler by then is shut down.",
-        unused=ARBITER,
     )
     node_stale_after: float = option(
-        _POSITIVE, "2 h", "A node's record that was silent for longer is stale.", unused=ARBITER
+        _POSITIVE, "2 h", "A node's record that was silent for longer is stale."
     )
     node_mem_scaling: float = option(
         Float(0.1, 1.0),
         "0.95",
         "The share of a cloud size's RAM that containers can have.",
-        unused=ARBITER,
     )
     consecutive_idle_count: int = option(
         Integer(1, 1000),
         "2",
         "A node must be seen idle so often before it is shut down.",
-        unused=ARBITER,
     )
     dispatcher: str = option(Kind(), "", "The old word for the scheduler in use.", unused=REPLACED)
 

@@ -9,16 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nodemanager.config.old import (
-    ARBITER,
-    STATUS,
-    Cloud,
-    CloudCreate,
-    CloudCredentials,
-    CloudList,
-    Manage,
-    Size,
-)
+from nodemanager.config.nodes import Cloud, CloudCreate, CloudCredentials, CloudList, Size
+from nodemanager.config.old import STATUS, Manage
 from nodemanager.config.option import Option, kind_of, options_of, section, sections_of
 from nodemanager.config.sections import (
     EMBEDDED,
@@ -49,13 +41,11 @@ class Config:
     daemon: Daemon = section("Daemon", Daemon)
     logging: Logging = section("Logging", Logging)
     manage: Manage = section("Manage", Manage, unused=STATUS)
-    cloud: Cloud = section("Cloud", Cloud, unused=ARBITER)
-    cloud_credentials: CloudCredentials = section(
-        "Cloud Credentials", CloudCredentials, unused=ARBITER
-    )
-    cloud_list: CloudList = section("Cloud List", CloudList, unused=ARBITER)
-    cloud_create: CloudCreate = section("Cloud Create", CloudCreate, unused=ARBITER)
-    sizes: Mapping[str, Size] = section("Size", Size, many=True, unused=ARBITER)
+    cloud: Cloud = section("Cloud", Cloud)
+    cloud_credentials: CloudCredentials = section("Cloud Credentials", CloudCredentials)
+    cloud_list: CloudList = section("Cloud List", CloudList)
+    cloud_create: CloudCreate = section("Cloud Create", CloudCreate)
+    sizes: Mapping[str, Size] = section("Size", Size, many=True)
     origins: Mapping[tuple[str, str], str]
     """Where each given value came from, by section and option in lower case; see `origin`."""
     warnings: tuple[str, ...] = ()

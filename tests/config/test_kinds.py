@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodemanager.config.composite import Command, ListOf, PathKind
+from nodemanager.config.composite import Command, ListOf, PathKind, TagList
 from nodemanager.config.kinds import (
     Bool,
     Bytes,
@@ -61,6 +61,14 @@ def test_list_round_trip(value: tuple[int, ...]) -> None:
     assert kind.parse(kind.show(value)) == value
 
 
+PIECES = st.text(st.characters(codec="ascii", exclude_characters="=,", min_codepoint=33))
+
+
+@given(st.dictionaries(PIECES.filter(bool), PIECES).map(lambda pairs: tuple(pairs.items())))
+def test_tags_round_trip(value: tuple[tuple[str, str], ...]) -> None:
+    assert TagList().parse(TagList().show(value)) == value
+
+
 @given(st.lists(WORDS, min_size=1).map(tuple))
 def test_command_round_trip(value: tuple[str, ...]) -> None:
     assert Command().parse(Command().show(value)) == value
@@ -102,6 +110,11 @@ def test_durations(text: str, seconds: float) -> None:
 )
 def test_sizes(text: str, size: int) -> None:
     assert Bytes().parse(text) == size
+
+
+def test_tags() -> None:
+    text = "project = genomes, team=,\n  owner=a=b"
+    assert TagList().parse(text) == (("project", "genomes"), ("team", ""), ("owner", "a=b"))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +175,9 @@ def test_hosts(text: str) -> None:
         (PathKind(), "", "expected a path, found nothing"),
         (ListOf(Float(0.0), minimum=2), "5", "expected at least 2 items, found '5'"),
         (ListOf(Integer(1, 255)), "1, x", "expected a whole number, found 'x'"),
+        (TagList(), "project", "expected key=value, found 'project'"),
+        (TagList(), "=genomes", "expected key=value, found '=genomes'"),
+        (TagList(), "a=1, a = 2", "expected each key once, found 'a' twice"),
         (Command(), "", "expected a command, found nothing"),
         (Command(), "a 'b", "expected a command: no closing quotation"),
         (

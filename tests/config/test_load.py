@@ -178,7 +178,6 @@ price = -1
             "FILE:15: [Logging]: expected [Section], or option = value with a name of letters,"
             " digits, _ . - /"
         ),
-        "FILE:16: [Size small] cores: is missing",
         "FILE:17: [Size small] price: expected a number, at least 0, found '-1'",
         "environment variable NODE_MANAGER_API_PROT: [Api]: unknown option 'prot'; did you mean port?",
     ]
@@ -218,6 +217,18 @@ price = -1
             "FILE: [Daemon] max_nodes: 1 is less than min_nodes (2)",
         ),
         (
+            "[Cloud]\ncapacity_pause = 1 h\n",
+            "FILE: [Cloud] capacity_pause_max: 30 min is less than capacity_pause (1 h)",
+        ),
+        (
+            "[Cloud]\nboot_script = /nowhere/boot.sh\n",
+            "FILE:2: [Cloud] boot_script: there is no file /nowhere/boot.sh",
+        ),
+        (
+            "[Cloud]\ncluster_config = /\n",
+            "FILE:2: [Cloud] cluster_config: there is no file /",
+        ),
+        (
             "[Arvados]\nhost = api.example.org\n",
             (
                 "FILE: [Arvados] token: is missing, and host is api.example.org; set token_file,"
@@ -230,6 +241,27 @@ def test_options_that_contradict_each_other(
     loaded: Loader, path: Path, text: str, problem: str
 ) -> None:
     assert problems(loaded, path, text) == [problem]
+
+
+def test_sections_about_nodes_without_a_provider_are_warned_of(loaded: Loader, path: Path) -> None:
+    text = """\
+[Cloud Create]
+image_id = ami-012345
+[Cloud]
+provider =
+boots_per_turn = 3
+[Size small]
+[Size large]
+cores = 8
+"""
+    assert loaded(text).warnings == (
+        (
+            f"{path}: [Cloud] provider is empty, so no nodes are booted and this has no effect:"
+            " [Cloud], [Cloud Create], [Size small], [Size large]"
+        ),
+    )
+    assert loaded(text.replace("provider =", "provider = ec2")).warnings == ()
+    assert loaded("[Cloud]\nprovider =\n").warnings == ()
 
 
 def test_an_old_place_and_the_new_one_contradict_each_other(loaded: Loader, path: Path) -> None:
@@ -380,5 +412,5 @@ def test_every_option_has_a_sentence_and_a_default_that_parses() -> None:
         for made in options_of(part.cls):
             assert made.sentence.endswith(".")
             assert "\n" not in made.sentence
-            if not (made.required or made.optional or made.free or made.is_derived):
+            if not (made.optional or made.free or made.is_derived):
                 made.kind.parse(made.default)
