@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,10 +17,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from nodemanager.api.connection import call
+from nodemanager.clouds.base import Cloud
+from nodemanager.clouds.make import make_cloud
 from nodemanager.config import Config, describe
 from nodemanager.daemon import make_scheduler, outer_endpoint
 from nodemanager.errors import NodeManagerError
-from nodemanager.model import Finding, format_bytes
+from nodemanager.model import Finding, NodeSize, format_bytes
+from nodemanager.nodes.catalogue import read_catalogue
 
 
 def check(config: Config, console: Console) -> int:
@@ -53,6 +57,8 @@ def findings(config: Config) -> Iterator[Finding]:
         yield _program("container engine", config.runner.container_engine)
     yield _api(config)
     yield from _scheduler(config)
+    if config.cloud.provider:
+        yield from _cloud(config)
 
 
 def _print_configuration(config: Config, console: Console) -> None:
@@ -124,3 +130,49 @@ def _scheduler(config: Config) -> Iterator[Finding]:
         yield Finding(f"scheduler {name}", problem=str(error))
     finally:
         scheduler.close()
+
+
+def _cloud(config: Config) -> Iterator[Finding]:
+    subject = f"cloud {config.cloud.provider}"
+    try:
+        cloud = make_cloud(config)
+    except NodeManagerError as error:
+        yield Finding(subject, problem=str(error))
+        return
+    try:
+        for look in (cloud.check, partial(_sizes, config, cloud)):
+            try:
+                yield from look()
+            except NodeManagerError as error:
+                yield from (Finding(subject, problem=line) for line in str(error).splitlines())
+    finally:
+        cloud.close()
+
+
+def _sizes(config: Config, cloud: Cloud) -> Iterator[Finding]:
+    """The sizes in effect. One that the cloud does not list need not be wrong: a library's list may be old."""
+    listed = cloud.sizes()
+    known = {word for size in listed for word in (size.id, size.name)}
+    for size in read_catalogue(config, lambda: listed).sizes:
+        unknown = "" if size.cloud_name in known else "; check the name: the cloud does not list it"
+        yield Finding(f"size {size.name}", _describe_size(size) + unknown)
+
+
+def _describe_size(size: NodeSize) -> str:
+    has = size.resources
+    parts = [
+        _so_many(has.cores, "core"),
+        f"{format_bytes(has.ram_bytes)} RAM",
+        f"{format_bytes(has.scratch_bytes) if has.scratch_bytes else 'no'} scratch",
+        _so_many(has.gpus, "GPU"),
+        f"{size.price:g} per hour",
+    ]
+    if size.preemptible:
+        parts.append("preemptible")
+    if size.partitions:
+        parts.append(f"partitions {' '.join(size.partitions)}")
+    return f"{', '.join(parts)}; instance type {size.cloud_name}"
+
+
+def _so_many(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
