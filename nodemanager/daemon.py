@@ -23,10 +23,12 @@ from nodemanager.api.client import ArvadosApi
 from nodemanager.api.connection import connect
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.config import Config
+from nodemanager.config.nodes import ONE
 from nodemanager.dispatch.dispatcher import DispatchSettings
 from nodemanager.dispatch.group import Plant
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import Stop
+from nodemanager.elastic import node_plant
 from nodemanager.errors import ConfigError
 from nodemanager.runner.spec import API_STORE, RunnerSpec
 from nodemanager.schedulers.actor import Pace
@@ -188,6 +190,7 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         claim_wait_seconds=wait,
         clock=clock,
         timer=timer,
+        nodes=node_plant(config),
     )
 
 
@@ -196,6 +199,7 @@ def _template(config: Config, endpoint: Endpoint) -> JobTemplate:
     runner = config.runner
     return JobTemplate(
         command=runner.command,
+        exclusive=bool(config.cloud.provider) and config.cloud.containers_per_node == ONE,
         spec=RunnerSpec(
             container_uuid=f"{config.arvados.cluster_id}-dz642-{'0' * 15}",
             api_url=config.api.advertise_url or endpoint.url,

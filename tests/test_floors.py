@@ -18,6 +18,7 @@ FLOORS = [
     {"api", "schedulers", "clouds"},
     {"nodes"},
     {"dispatch"},
+    {"elastic"},
     {"runs", "daemon", "logs"},
     {"check"},
     {"launcher"},

@@ -23,6 +23,8 @@ class JobTemplate:
 
     command: tuple[str, ...]
     spec: RunnerSpec
+    exclusive: bool = False
+    """Every job wants a node to itself."""
 
     def job(self, container: Container, token: str) -> JobSpec:
         """The job of one container. The token travels on standard input only."""
@@ -36,4 +38,6 @@ class JobTemplate:
             priority=container.priority,
             max_run_seconds=limit + RUNNER_MARGIN_SECONDS if limit else 0,
             partitions=container.partitions,
+            preemptible=container.preemptible,
+            exclusive=self.exclusive,
         )
