@@ -3,10 +3,10 @@
 A driver of ours is a subclass of `LibcloudCloud` which says, as data: the libcloud class, the options it
 knows, and what the cloud's errors mean. Here it gets
 
-- its options read (`read`), under the names that the old node manager (1.4.3) gave them;
+- its credentials read (`credentials`); it reads its other options with `nodemanager.clouds.options`;
 - the libcloud driver (`driver`), made at the first call that needs it, because making one may call the cloud
   and fail for a moment (the old manager's bug 8206), with libcloud's own retries off;
-- errors in our sorts (`talking`);
+- errors in our sorts (`talking`, and `about` where one node is meant);
 - `list`, `destroy` and `sizes` as far as they are the same everywhere, in terms of small methods to override.
 
 Everything that libcloud takes and gives is untyped, so it is `Any` here.
@@ -14,13 +14,11 @@ Everything that libcloud takes and gives is untyped, so it is `Any` here.
 
 from __future__ import annotations
 
-import inspect
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from nodemanager.clock import Clock, SystemClock
 from nodemanager.clouds.base import (
     CLUSTER_TAG,
     Cloud,
@@ -30,28 +28,12 @@ from nodemanager.clouds.base import (
     CloudState,
 )
 from nodemanager.clouds.errors import CloudError, Denied, Gone
+from nodemanager.clouds.options import CONNECTION, CREDENTIALS, read_given
 from nodemanager.clouds.sorting import Rule, sort_error
-from nodemanager.config.kinds import Bool, Float, Integer, Kind, Seconds, SecretText
-from nodemanager.config.module_options import read_options
-from nodemanager.config.option import looks_secret
+from nodemanager.config.kinds import Kind
 from nodemanager.errors import ConfigError, NodeManagerError
+from nodemanager.model import Finding
 from nodemanager.plugins import load
-
-CREDENTIALS = "Cloud Credentials"
-LIST = "Cloud List"
-CREATE = "Cloud Create"
-
-TAG_PREFIX = "tag_"
-"""`tag_x = y` is a tag x, as in the old node manager."""
-
-CONNECTION: Mapping[str, Kind] = {
-    "timeout": Seconds(1),
-    "host": Kind(),
-    "port": Integer(1, 65535),
-    "secure": Bool(),
-    "proxy_url": Kind(),
-}
-"""`[Cloud Credentials]` that every libcloud driver takes."""
 
 STATES: Mapping[str, CloudState | None] = {
     "running": CloudState.RUNNING,
@@ -72,18 +54,6 @@ STATES: Mapping[str, CloudState | None] = {
 """libcloud's `NodeState` in our words; None is gone. A stopped node costs and does not come back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """One section, read."""
-
-    named: Mapping[str, Any] = field(default_factory=dict)
-    """The options that the driver knows, parsed."""
-    passed: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of the libcloud method, to be handed to it as they are."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """What was written as `tag_x = y`, by x."""
-
-
 class LibcloudCloud(Cloud):
     """One account at a cloud, through one libcloud driver."""
 
@@ -97,6 +67,10 @@ class LibcloudCloud(Cloud):
     error_table: ClassVar[Sequence[Rule]] = ()
     """What this cloud's errors mean; the first rule that matches decides."""
 
+    late_seconds: ClassVar[float] = 0.0
+    """For so long after its creation the cloud may say of a node that there is none (eventual consistency):
+    it proves nothing."""
+
     def __init__(self, context: CloudContext) -> None:
         """Read `[Cloud Credentials]`; nothing is called yet. `ConfigError` if they cannot be used."""
         super().__init__(context)
@@ -105,14 +79,16 @@ class LibcloudCloud(Cloud):
         if not isinstance(found, type):
             raise ConfigError(f"[Cloud] driver_class: {path!r} is {found!r}, not a class")
         self.driver_type: Any = found
-        """The libcloud class; its methods' signatures tell what may be passed on (see `read`)."""
-        self.credentials = self.read(
+        """The libcloud class; its methods' signatures tell what options may be passed on."""
+        self.credentials = read_given(
             CREDENTIALS,
+            self.owner,
             context.credentials,
             {**CONNECTION, **self.credential_options},
             passed_to=found,
             prefix="",
         )
+        self.clock: Clock = SystemClock()
         self._driver: Any = None
         self._listed: dict[str, Any] = {}
 
@@ -169,7 +145,7 @@ class LibcloudCloud(Cloud):
     def destroy(self, node: CloudNode) -> None:
         """Destroy it; one that is gone already is no error."""
         try:
-            with self.talking(f"destroying {node.name} ({node.cloud_id})"):
+            with self.about(node, "destroying"):
                 done = self.driver.destroy_node(self.libcloud_node(node))
         except Gone:
             return
@@ -210,6 +186,11 @@ class LibcloudCloud(Cloud):
         if hasattr(driver, "connection"):
             driver.connection.retryCls = _Once
 
+    @property
+    def owner(self) -> str:
+        """Whose options they are, for `read_given`."""
+        return f"the {self.name} driver"
+
     @contextmanager
     def talking(self, doing: str) -> Iterator[None]:
         """Around every use of libcloud: whatever it raises becomes a `CloudError` of the right sort.
@@ -222,7 +203,28 @@ class LibcloudCloud(Cloud):
             raise
         except Exception as error:
             where = f"{self.name}: {doing}"
-            raise sort_error(error, self.error_table, where, time.time()) from error
+            raise sort_error(error, self.error_table, where, self.clock.wall()) from error
+
+    @contextmanager
+    def about(self, node: CloudNode, doing: str) -> Iterator[None]:
+        """`talking` about one node. `Gone` comes out only where the cloud can already know the node."""
+        try:
+            with self.talking(f"{doing} {node.name} ({node.cloud_id})"):
+                yield
+        except Gone as error:
+            if node.created_at is None or self.clock.wall() - node.created_at >= self.late_seconds:
+                raise
+            raise CloudError(
+                f"{error}; it is so new that it may not show yet: try again"
+            ) from error
+
+    def finding(self, subject: str, look: Callable[[], str]) -> Finding:
+        """A line of `--check`: what `look` returns, or the error that it raises."""
+        try:
+            with self.talking(f"looking at {subject}"):
+                return Finding(subject, look())
+        except NodeManagerError as error:
+            return Finding(subject, problem=str(error))
 
     def cloud_node(self, node: Any) -> CloudNode:
         """A libcloud node in our words."""
@@ -254,38 +256,6 @@ class LibcloudCloud(Cloud):
 
         return Node(node.cloud_id, node.name, NodeState.UNKNOWN, [], [], self.driver)
 
-    def read(
-        self,
-        section: str,
-        given: Mapping[str, str],
-        known: Mapping[str, Kind],
-        *,
-        passed_to: Callable[..., object] | None = None,
-        prefix: str = "ex_",
-    ) -> Given:
-        """Read one section. `known` are the driver's own options.
-
-        Arguments of the libcloud class or method `passed_to` whose names begin with `prefix` are allowed too, unless
-        `known` has them; their kind is that of their default. `ConfigError` for anything else.
-        """
-        tags = {
-            key[len(TAG_PREFIX) :]: value
-            for key, value in given.items()
-            if key.lower().startswith(TAG_PREFIX)
-        }
-        further = _arguments(passed_to, prefix) if passed_to is not None else {}
-        values = read_options(
-            section,
-            f"the {self.name} driver",
-            {key: text for key, text in given.items() if key[len(TAG_PREFIX) :] not in tags},
-            {**further, **known},
-        )
-        return Given(
-            named={name: value for name, value in values.items() if name in known},
-            passed={name: value for name, value in values.items() if name not in known},
-            tags=tags,
-        )
-
     def _cloud_size(self, size: Any) -> CloudSize:
         return CloudSize(
             id=str(size.id),
@@ -306,23 +276,3 @@ class _Once:
 
     def __call__(self, request: Callable[..., Any]) -> Callable[..., Any]:
         return request
-
-
-def _arguments(method: Callable[..., object], prefix: str) -> dict[str, Kind]:
-    """What may be passed to `method` by name, with the kind of its default."""
-    return {
-        name: _kind(name, parameter.default)
-        for name, parameter in inspect.signature(method).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        and name.startswith(prefix)
-    }
-
-
-def _kind(name: str, default: object) -> Kind:
-    if looks_secret(name):
-        return SecretText()
-    if isinstance(default, bool):
-        return Bool()
-    if isinstance(default, int):
-        return Integer()
-    return Float() if isinstance(default, float) else Kind()
