@@ -20,7 +20,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["nodemanager", "nodemanager.*"]),
-    package_data={"nodemanager": ["py.typed"]},
+    package_data={"nodemanager": ["py.typed", "clouds/boot.sh"]},
     install_requires=[
         # What the daemon stands on.
         "pykka>=4.5,<5",
@@ -54,9 +54,29 @@ setup(
             "local = nodemanager.schedulers.local:LocalScheduler",
             "fake = nodemanager.schedulers.fake:FakeScheduler",
         ],
+        # Cloud drivers, likewise.
+        "arvados_node_manager.clouds": [
+            "ec2 = nodemanager.clouds.ec2:Ec2",
+            "gce = nodemanager.clouds.gce:Gce",
+            "azure = nodemanager.clouds.azure:Azure",
+            "openstack = nodemanager.clouds.openstack:OpenStack",
+            "dummy = nodemanager.clouds.dummy:Dummy",
+            "loopback = nodemanager.clouds.loopback:Loopback",
+            "fake = nodemanager.clouds.fake:FakeCloud",
+        ],
     },
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout", "pytest-xdist", "hypothesis>=6.100"],
+        "test": [
+            "pytest>=8",
+            "pytest-timeout",
+            "pytest-xdist",
+            "hypothesis>=6.100",
+            # An imitation of EC2 and its HTTP server. Not moto[server]: that brings 30 packages more, for
+            # services that we do not talk to.
+            "moto[ec2]>=5.2,<6",
+            "Flask>=3",
+            "flask-cors>=6",
+        ],
         "lint": ["ruff>=0.6", "mypy>=1.11", "types-PyYAML"],
     },
 )
