@@ -1,5 +1,9 @@
 """A real little batch scheduler for one machine: the cores and RAM of the machine are its slots.
 
+The machine is one node, or, when the option `machines` names a directory, as many as share it there (`shares`);
+then a job that fits none of them waits for one that is larger, as long as the machine itself is large enough. A
+share that is gone or broken takes its jobs with it.
+
 Jobs wait in priority order (`slots`), run as sessions of their own under limits that a supervisor process
 per job enforces (`supervise`), and go on when the daemon stops or is killed: the next one finds
 everything in the spool. Which files there are, and in what order they are written so that no crash loses a job or
@@ -25,8 +29,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from nodemanager.clock import Clock, SystemClock
 from nodemanager.errors import SchedulerError
-from nodemanager.model import Finding, JobState, Node, NodeState, Resources, format_bytes
+from nodemanager.model import Finding, JobState, Node, Resources, format_bytes
 from nodemanager.outcome import End
 from nodemanager.schedulers.base import (
     Job,
@@ -37,8 +42,10 @@ from nodemanager.schedulers.base import (
     Submission,
 )
 from nodemanager.schedulers.localjobs import LocalJob, LocalJobs
+from nodemanager.schedulers.localnodes import LocalNodes, OneNode, ShareNodes
 from nodemanager.schedulers.machine import LocalOptions, node_name
-from nodemanager.schedulers.slots import shortage
+from nodemanager.schedulers.shares import Shares
+from nodemanager.schedulers.slots import Need, shortage
 from nodemanager.schedulers.spool import Limits, Spool
 from nodemanager.schedulers.supervisors import Supervisors
 
@@ -53,29 +60,37 @@ class LocalScheduler(Scheduler):
     name = "local"
     in_process = True
 
-    def __init__(self, context: SchedulerContext) -> None:
+    def __init__(self, context: SchedulerContext, clock: Clock | None = None) -> None:
         super().__init__(context)
         self._options = LocalOptions.of(context)
+        self._clock = clock or SystemClock()
         self._spool = Spool(self._options.spool)
-        self._node = node_name()
         self._prefix = f"{context.cluster_id}-"
         self._mutex = threading.Lock()
         self._closed = False
         self._failure = ""
         """Why the thread has stopped, which it never should."""
+        self._blind = False
+        """It is not known which nodes there are, which was logged."""
         self._shop: _Shop | None = None
         self._listeners: list[Callable[[], None]] = []
 
     def check(self) -> Sequence[Finding]:
         """Look at the machine and the spool, also while another daemon uses it."""
         total = self._options.total()
+        machines = self._options.machines
         return (
             Finding(
                 "machine",
-                f"{self._node}: {total.cores} cores, {format_bytes(total.ram_bytes)} of RAM and "
+                f"{node_name()}: {total.cores} cores, {format_bytes(total.ram_bytes)} of RAM and "
                 f"{format_bytes(total.scratch_bytes)} of scratch space to share out",
             ),
-            Finding("spool", str(self._spool.root), _spool_problem(self._spool.root)),
+            Finding("spool", str(self._spool.root), _directory_problem(self._spool.root)),
+            *(
+                [Finding("machines", str(machines), _directory_problem(machines))]
+                if machines is not None
+                else []
+            ),
             Finding("supervisor", sys.executable, _supervisor_problem()),
         )
 
@@ -90,7 +105,7 @@ class LocalScheduler(Scheduler):
                 wanted = replace(spec, resources=replace(spec.resources, cores=cores))
                 if spec.name in shop.jobs.jobs:
                     continue
-                words = self._refuse(wanted, shop.jobs.total)
+                words = self._refuse(wanted, shop.jobs.whole)
                 if words:
                     refused[spec.name] = words
                 else:
@@ -109,7 +124,10 @@ class LocalScheduler(Scheduler):
     def poll(self) -> Poll:
         """Always complete."""
         with self._use() as shop:
-            return Poll(tuple(self._show(job, shop.jobs) for job in shop.jobs.jobs.values()))
+            shop.look()
+            reasons: dict[Need, str] = {}
+            jobs = shop.jobs
+            return Poll(tuple(_show(job, jobs.nodes, reasons) for job in jobs.jobs.values()))
 
     def look_up(self, names: Sequence[str]) -> Mapping[str, End]:
         """The recorded ends of jobs that were not forgotten."""
@@ -141,24 +159,17 @@ class LocalScheduler(Scheduler):
             shop.jobs.forget(names)
 
     def nodes(self) -> Sequence[Node]:
-        """The one node: this machine."""
+        """The machine, or those that share it."""
         with self._use() as shop:
-            jobs = shop.jobs
-            free = jobs.free
-            busy = any(job.state is JobState.RUNNING for job in jobs.jobs.values())
-            if jobs.drained is None:
-                state = NodeState.BUSY if busy else NodeState.IDLE
-            else:
-                state = NodeState.DRAINING if busy else NodeState.DRAINED
-            free = Resources(max(free.cores, 0), max(free.ram_bytes, 0), max(free.scratch_bytes, 0))
-            return (Node(self._node, state, jobs.total, free, reason=jobs.drained or ""),)
+            shop.look()
+            return tuple(node.as_node() for node in shop.jobs.nodes.listed())
 
     def drain(self, node: str, reason: str) -> None:
-        """Start no more jobs, also after a restart."""
+        """Start no more jobs there, also after a restart."""
         self._set_drain(node, reason)
 
     def resume(self, node: str) -> None:
-        """Start jobs again."""
+        """Start jobs there again."""
         self._set_drain(node, None)
 
     def listen(self, changed: Callable[[], None]) -> None:
@@ -201,12 +212,19 @@ class LocalScheduler(Scheduler):
         try:
             supervisors = Supervisors(self._spool.root / "supervise.pyc")
             try:
+                total = self._options.total()
                 jobs = LocalJobs(
-                    self._spool, supervisors, self._options.total(), self._options.pass_for
+                    self._spool,
+                    supervisors,
+                    self._nodes(total),
+                    whole=total,
+                    pass_for=self._options.pass_for,
+                    clock=self._clock,
                 )
                 for stored in self._spool.load(self._prefix):
                     jobs.take_over(stored)
                 shop = _Shop(jobs, supervisors)
+                shop.look()
                 shop.thread = threading.Thread(
                     target=self._run, args=(shop,), name="local-scheduler", daemon=True
                 )
@@ -219,6 +237,11 @@ class LocalScheduler(Scheduler):
             self._spool.close()
             raise
         return shop
+
+    def _nodes(self, total: Resources) -> LocalNodes:
+        if self._options.machines is None:
+            return OneNode(self._spool, node_name(), total)
+        return ShareNodes(self._spool, Shares(self._options.machines))
 
     def _run(self, shop: _Shop) -> None:
         """The thread. Nobody notices its silence, so what stops it makes every later call fail."""
@@ -239,9 +262,10 @@ class LocalScheduler(Scheduler):
         with self._mutex:
             if self._closed:
                 return False
+            sees = self._can_look(shop)
             shop.jobs.attend(ended)
         # One at a time, so that a poll does not wait for all of them.
-        started = True
+        started = sees
         while started:
             with self._mutex:
                 started = not self._closed and shop.jobs.start_next()
@@ -249,6 +273,18 @@ class LocalScheduler(Scheduler):
             changed = shop.jobs.take_changed()
         if changed:
             self._tell_listeners()
+        return True
+
+    def _can_look(self, shop: _Shop) -> bool:
+        """Whether it is known which nodes there are; when it is not, nothing is started."""
+        try:
+            shop.jobs.look()
+        except (OSError, ValueError) as error:
+            if not self._blind:
+                log.warning("no job is started: %s", error, extra={"action": "look"})
+            self._blind = True
+            return False
+        self._blind = False
         return True
 
     def _tell_listeners(self) -> None:
@@ -267,17 +303,10 @@ class LocalScheduler(Scheduler):
         words = shortage(spec.resources, total)
         return f"larger than this machine: {words}" if words else ""
 
-    def _show(self, job: LocalJob, jobs: LocalJobs) -> Job:
-        node, reason = self._node, ""
-        if job.state is JobState.WAITING:
-            node, reason = "", _waits_for(job, jobs)
-        return Job(job.name, job.state, str(job.number), node, reason, job.end)
-
     def _set_drain(self, node: str, reason: str | None) -> None:
-        if node != self._node:
-            raise SchedulerError(f"local: there is no node {node!r}, only {self._node!r}")
         with self._use() as shop:
-            shop.jobs.set_drain(reason)
+            shop.look()
+            shop.jobs.set_drain(node, reason)
             shop.supervisors.wake()
 
 
@@ -290,15 +319,25 @@ class _Shop:
         self.jobs = jobs
         self.supervisors = supervisors
 
+    def look(self) -> None:
+        """Find out which nodes there are, and let the thread do what follows from a change."""
+        try:
+            if self.jobs.look():
+                self.supervisors.wake()
+        except (OSError, ValueError) as error:
+            raise SchedulerError(f"local: nobody knows which nodes there are: {error}") from error
 
-def _waits_for(job: LocalJob, jobs: LocalJobs) -> str:
-    if jobs.drained is not None:
-        return f"the node is drained: {jobs.drained}"
-    words = shortage(job.resources, jobs.free)
-    return f"waits for {words} free" if words else "waits behind a more urgent job"
+
+def _show(job: LocalJob, nodes: LocalNodes, reasons: dict[Need, str]) -> Job:
+    """`reasons` are those that were found for other jobs of this poll."""
+    if job.state is not JobState.WAITING:
+        return Job(job.name, job.state, str(job.number), job.node_name, "", job.end)
+    if job.need not in reasons:
+        reasons[job.need] = nodes.why_waiting(job.need)
+    return Job(job.name, job.state, str(job.number), "", reasons[job.need])
 
 
-def _spool_problem(root: Path) -> str:
+def _directory_problem(root: Path) -> str:
     parent = root
     while not parent.exists():
         parent = parent.parent

@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nodemanager.clock import Clock
 from nodemanager.fit import fits
 from nodemanager.model import JobState, Resources
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers import leftovers
 from nodemanager.schedulers.base import JobSpec
-from nodemanager.schedulers.slots import Line, shortage
+from nodemanager.schedulers.localnodes import LocalNode, LocalNodes
+from nodemanager.schedulers.slots import Line, Need, shortage
 from nodemanager.schedulers.spool import Limits, Spool, StoredJob
 from nodemanager.schedulers.supervisors import Supervisors, collect
 
@@ -40,10 +42,14 @@ class LocalJob:
 
     name: str
     number: int
-    resources: Resources
+    need: Need
     priority: int
     state: JobState = JobState.WAITING
     end: End | None = None
+    node: LocalNode | None = None
+    """Where it is RUNNING."""
+    node_name: str = ""
+    """Where it was started last."""
     cancelled: bool = False
     supervisor: int = 0
     """Process id, once known."""
@@ -51,29 +57,45 @@ class LocalJob:
     in_trouble: bool = False
     """A failure to attend to it was logged; the next ones are not."""
 
+    @property
+    def lost(self) -> str:
+        """Why its node is no more; empty while that is there."""
+        return self.node.lost if self.node is not None else ""
+
+    @property
+    def order(self) -> signal.Signals | None:
+        """What its supervisor has to be told, if anything."""
+        if self.lost:
+            # Nobody on a machine that is gone gets time to end well.
+            return signal.SIGKILL
+        return signal.SIGUSR1 if self.cancelled else None
+
 
 class LocalJobs:
     """See the module's docstring."""
 
     def __init__(
-        self, spool: Spool, supervisors: Supervisors, total: Resources, pass_for: float
+        self,
+        spool: Spool,
+        supervisors: Supervisors,
+        nodes: LocalNodes,
+        *,
+        whole: Resources,
+        pass_for: float,
+        clock: Clock,
     ) -> None:
         self.jobs: dict[str, LocalJob] = {}
-        self.total = total
-        self.used = Resources(0, 0)
-        self.drained = spool.drain_reason()
+        self.nodes = nodes
+        self.whole = whole
+        """What no job can be larger than, whatever nodes may come."""
         self._spool = spool
         self._supervisors = supervisors
+        self._clock = clock
         self._line = Line(pass_for)
         self._unwatched: set[str] = set()
         self._start_after = 0.0
         self._last_number = 0
         self._changed = False
-
-    @property
-    def free(self) -> Resources:
-        """What is not occupied; below 0 if the machine was larger when its jobs were started."""
-        return self.total - self.used
 
     def take_changed(self) -> bool:
         """Whether a poll would show something new since the last call."""
@@ -87,9 +109,10 @@ class LocalJobs:
         job = LocalJob(
             stored.name,
             stored.number,
-            stored.resources,
+            stored.need,
             stored.priority,
             cancelled=stored.cancelled,
+            node_name=stored.node_name,
         )
         self.jobs[job.name] = job
         self._last_number = max(self._last_number, job.number)
@@ -97,12 +120,12 @@ class LocalJobs:
             self._spool.consume_stdin(job.name)
             job.state, job.end = JobState.ENDED, stored.end
         elif job.cancelled or not self._is_untouched(job.name):
-            self._occupy(job)
+            self._occupy(job, self.nodes.of(stored.node, stored.node_name))
             self._unwatched.add(job.name)
-        elif fits(job.resources, self.total):
-            self._line.add(job.name, job.number, job.priority, job.resources)
+        elif fits(job.need.resources, self.whole):
+            self._queue(job)
         else:
-            words = shortage(job.resources, self.total)
+            words = shortage(job.need.resources, self.whole)
             self._end_waiting(
                 job, End(EndKind.GIVEN_BACK, detail=f"no longer fits this machine: {words}")
             )
@@ -112,8 +135,9 @@ class LocalJobs:
         numbered = [(spec, self._next_number()) for spec in specs]
         self._spool.store(numbered, limits)
         for spec, number in numbered:
-            self.jobs[spec.name] = LocalJob(spec.name, number, spec.resources, spec.priority)
-            self._line.add(spec.name, number, spec.priority, spec.resources)
+            need = Need(spec.resources, spec.partitions, spec.preemptible, spec.exclusive)
+            self.jobs[spec.name] = LocalJob(spec.name, number, need, spec.priority)
+            self._queue(self.jobs[spec.name])
 
     def cancel(self, job: LocalJob) -> None:
         """End a job that has not ended."""
@@ -122,12 +146,12 @@ class LocalJobs:
             try:
                 self._end_waiting(job, End(EndKind.CANCELLED))
             except OSError:
-                self._line.add(job.name, job.number, job.priority, job.resources)
+                self._queue(job)
                 raise
         elif job.state is JobState.RUNNING:
             self._spool.record_cancel(job.name)
             job.cancelled = True
-            self._supervisors.tell(job.name)
+            self._supervisors.tell(job.name, signal.SIGUSR1)
 
     def prioritise(self, job: LocalJob, priority: int) -> None:
         """Give a waiting job its new place, also for the next daemon."""
@@ -142,11 +166,23 @@ class LocalJobs:
         for name in ended:
             del self.jobs[name]
 
-    def set_drain(self, reason: str | None) -> None:
-        """Start no more jobs, or with None start them again."""
-        self._spool.record_drain(reason)
-        self.drained = reason
+    def set_drain(self, node: str, reason: str | None) -> None:
+        """Start no more jobs there, or with None start them again."""
+        self.nodes.set_drain(node, reason)
         self._changed = True
+
+    def look(self) -> bool:
+        """Find out which nodes there are; jobs on those that are not any more are killed.
+
+        Whether anything has changed. Raises `OSError` or `ValueError`; then nothing has.
+        """
+        if not self.nodes.look(self._clock.wall()):
+            return False
+        self._changed = True
+        for node in self.nodes.lost():
+            for name in node.jobs:
+                self._supervisors.tell(name, signal.SIGKILL)
+        return True
 
     # What the thread does.
 
@@ -154,8 +190,11 @@ class LocalJobs:
         """For how many seconds nothing needs to be done unless somebody wakes us."""
         if self._unwatched:
             return ATTEND_SECONDS
-        until = self._start_after - time.monotonic()
-        return until if until > 0 else None
+        look = self.nodes.next_look(self._clock.wall())
+        start = self._start_after - self._clock.elapsed()
+        if start <= 0:
+            return look
+        return start if look is None else min(start, look)
 
     def attend(self, ended: Iterable[str]) -> None:
         """Find out about the jobs whose supervisors have ended, and those that cannot be watched."""
@@ -178,16 +217,19 @@ class LocalJobs:
 
     def start_next(self) -> bool:
         """Start the next job that may start; False when there is none."""
-        now = time.monotonic()
-        if self.drained is not None or now < self._start_after:
+        now = self._clock.elapsed()
+        if now < self._start_after:
             return False
-        name = self._line.choose(self.free, now)
-        if name is None:
+        chosen = self._line.choose(self.nodes.places(), now)
+        if chosen is None:
             return False
+        name, node = chosen[0], self.nodes.of(chosen[1])
         job = self.jobs[name]
         self._line.remove(name)
-        self._occupy(job)
+        self._occupy(job, node)
         try:
+            if node.key:
+                self._spool.record_node(name, node.key, node.name)
             lock = self._spool.lock(name)
             if lock is not None:
                 try:
@@ -237,12 +279,17 @@ class LocalJobs:
         if start is None:
             if job.cancelled:
                 return End(EndKind.CANCELLED)
+            if job.lost:
+                self._return(job)
+                return None
             words = self._spool.supervisor_error(job.name)
             return self._put_back(job, words or "its supervisor was killed as it began")
         if start.boot_id != leftovers.boot_id():
             end = End(EndKind.NODE_LOST, detail="the machine was restarted while it ran")
         elif leftovers.kill_leftovers(job.name, start, KILL_SECONDS):
             end = End(EndKind.SCHEDULER_ERROR, detail="its supervisor was killed")
+            if job.lost:
+                end = End(EndKind.NODE_LOST, detail=job.lost)
         else:
             log.warning("%s: its processes cannot be killed", job.name, extra={"action": "kill"})
             return None
@@ -251,15 +298,11 @@ class LocalJobs:
     def _put_back(self, job: LocalJob, words: str) -> End | None:
         """Back in line, and a pause before anything is started; or, after several times, the job's end."""
         log.warning("%s was not started: %s", job.name, words, extra={"action": "start_failed"})
-        self._start_after = time.monotonic() + RETRY_SECONDS
+        self._start_after = self._clock.elapsed() + RETRY_SECONDS
         job.failed_starts += 1
         if job.failed_starts >= START_ATTEMPTS:
             return End(EndKind.SCHEDULER_ERROR, detail=f"cannot be started: {words}")
-        self.used -= job.resources
-        self._unwatched.discard(job.name)
-        job.state, job.supervisor = JobState.WAITING, 0
-        self._line.add(job.name, job.number, job.priority, job.resources)
-        self._changed = True
+        self._return(job)
         return None
 
     def _watch(self, job: LocalJob, pid: int) -> bool:
@@ -269,8 +312,8 @@ class LocalJobs:
         except OSError as error:
             if error.errno == errno.ENOSYS:
                 job.supervisor = pid
-                if job.cancelled:
-                    os.kill(pid, signal.SIGUSR1)
+                if job.order is not None:
+                    os.kill(pid, job.order)
             return False
         lock = self._spool.lock(job.name)
         if lock is not None:
@@ -279,8 +322,8 @@ class LocalJobs:
             self._supervisors.unwatch(job.name)
             return False
         job.supervisor = pid
-        if job.cancelled:
-            self._supervisors.tell(job.name)
+        if job.order is not None:
+            self._supervisors.tell(job.name, job.order)
         return True
 
     def _is_untouched(self, name: str) -> bool:
@@ -293,15 +336,29 @@ class LocalJobs:
         finally:
             os.close(lock)
 
-    def _occupy(self, job: LocalJob) -> None:
-        job.state = JobState.RUNNING
-        self.used += job.resources
+    def _queue(self, job: LocalJob) -> None:
+        self._line.add(job.name, job.number, job.priority, job.need)
+
+    def _occupy(self, job: LocalJob, node: LocalNode) -> None:
+        job.state, job.node, job.node_name = JobState.RUNNING, node, node.name
+        node.jobs[job.name] = job.need
         self._changed = True
 
+    def _return(self, job: LocalJob) -> None:
+        """Back in line: it has not begun."""
+        self._vacate(job)
+        job.state, job.supervisor = JobState.WAITING, 0
+        self._queue(job)
+
     def _leave(self, job: LocalJob, end: End) -> None:
-        self.used -= job.resources
-        self._unwatched.discard(job.name)
+        self._vacate(job)
         job.state, job.end = JobState.ENDED, end
+
+    def _vacate(self, job: LocalJob) -> None:
+        if job.node is not None:
+            del job.node.jobs[job.name]
+        job.node = None
+        self._unwatched.discard(job.name)
         self._changed = True
 
     def _end_waiting(self, job: LocalJob, end: End) -> None:

@@ -1,4 +1,4 @@
-"""What the local scheduler may use of this machine: its options, and what holds when they are not given."""
+"""What there is of this machine to share out, and the options of the local scheduler that say otherwise."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ OPTIONS: Mapping[str, Kind] = {
     "kill_grace": Seconds(0),
     "pass_for": Seconds(0),
     "spool": Kind(),
+    "machines": Kind(),
 }
 
 
@@ -46,6 +47,8 @@ class LocalOptions:
     """For how many seconds smaller jobs may pass the first in line. Default 60 s."""
     spool: Path
     """Default: `spool` in the scheduler's state directory. Must be on a local file system."""
+    machines: Path | None
+    """A directory of `shares`, whose machines are the nodes. Default: one node, which is this machine."""
 
     @classmethod
     def of(cls, context: SchedulerContext) -> LocalOptions:
@@ -59,20 +62,31 @@ class LocalOptions:
             kill_grace=values.get("kill_grace", 10.0),
             pass_for=values.get("pass_for", 60.0),
             spool=context.state_dir / values.get("spool", "spool"),
+            machines=context.state_dir / values["machines"] if values.get("machines") else None,
         )
 
     def total(self) -> Resources:
         """What there is to share out, now. The GPUs of the machine are not managed: 0."""
+        whole = this_machine(self.spool)
         return Resources(
-            cores=self.cores or len(os.sched_getaffinity(0)),
-            ram_bytes=self.ram or int(RAM_SHARE * usable_ram()),
-            scratch_bytes=_free_disk(self.spool) if self.scratch is None else self.scratch,
+            cores=self.cores or whole.cores,
+            ram_bytes=self.ram or whole.ram_bytes,
+            scratch_bytes=whole.scratch_bytes if self.scratch is None else self.scratch,
         )
 
 
 def node_name() -> str:
-    """The name of the one node."""
+    """The name of this machine."""
     return socket.gethostname()
+
+
+def this_machine(disk: Path) -> Resources:
+    """What this machine can give to jobs; scratch space is what is free now in the file system of `disk`."""
+    return Resources(
+        cores=len(os.sched_getaffinity(0)),
+        ram_bytes=int(RAM_SHARE * usable_ram()),
+        scratch_bytes=_free_disk(disk),
+    )
 
 
 def usable_ram() -> int:

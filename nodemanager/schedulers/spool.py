@@ -2,13 +2,15 @@
 
     <spool>/owner          locked by the daemon that uses the spool
     <spool>/supervise.pyc  the supervisor, compiled for the Python that runs the daemon
-    <spool>/drain          why the node takes no new jobs; absent when it does
+    <spool>/drain          why this machine takes no new jobs, when it is the one node; absent when it does
+    <spool>/drains/<node>  the same for a node that is a share of it
     <spool>/new/<name>/    a job that is being written; swept away at the next start
     <spool>/jobs/<name>/   a job that was accepted
         job                one line of JSON (what the scheduler keeps of it), one line of numbers, the arguments
         stdin              what the job reads, with tokens; gone once the job has started
         lock               locked while a supervisor is alive; its process id
         priority           the priority, if it was changed
+        node               the node it was started on last, and what that is called, if it is a share of this machine
         cancel             exists when somebody wants it to end
         start              boot id, supervisor, leader, leader's start time, when: the job has started
         end                kind, code, asked, limit, detail: the job is over
@@ -23,7 +25,7 @@ a job nor starts it twice:
 
 1. Submit: the job is written to `new`, synced, and renamed into `jobs`; the rename, synced, is the acceptance. A
    crash before it leaves nothing that counts.
-2. Start: the daemon locks `lock` and starts a supervisor that inherits that lock. A crash before the supervisor
+2. Start: the daemon notes the `node`, locks `lock` and starts a supervisor that inherits that lock. A crash before the supervisor
    exists frees the lock: the job is as it was. Since the lock is held from before the supervisor's birth to its
    death, "is anybody in charge of this job" is a test of the lock and never a guess from a process id.
 3. The supervisor forks the job's leader, which waits. Then it records `start`, and only then lets the leader go. A
@@ -53,6 +55,7 @@ from nodemanager.errors import SchedulerError
 from nodemanager.model import Resources
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import JobSpec
+from nodemanager.schedulers.slots import Need
 
 _LOWEST_LOCK_FD = 10
 """Above the descriptor under which the supervisor inherits the lock."""
@@ -64,10 +67,13 @@ class StoredJob:
 
     name: str
     number: int
-    resources: Resources
+    need: Need
     priority: int
     end: End | None
     cancelled: bool
+    node: str = ""
+    """The key of the node it was started on last; empty: this machine as a whole, or none."""
+    node_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +104,13 @@ class Spool:
         self._jobs = root / "jobs"
         self._new = root / "new"
         self._gone = root / "gone"
+        self._drains = root / "drains"
         self._owner = -1
 
     def open(self) -> None:
         """Make the directories, take possession, and sweep up. Raises `SchedulerError`."""
         try:
-            for directory in (self.root, self._jobs, self._new, self._gone):
+            for directory in (self.root, self._jobs, self._new, self._gone, self._drains):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             owner = os.open(self.root / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -163,6 +170,9 @@ class Spool:
             "priority": spec.priority,
             "max_run_seconds": spec.max_run_seconds,
             "resources": spec.resources.as_dict(),
+            "partitions": spec.partitions,
+            "preemptible": spec.preemptible,
+            "exclusive": spec.exclusive,
         }
         ram = spec.resources.ram_bytes
         limit = ram + limits.ram_allowance if ram else 0
@@ -198,13 +208,22 @@ class Spool:
             with (directory / "job").open("rb") as file:
                 header = json.loads(file.readline())
             priority = _read_text(directory / "priority")
+            node, _, node_name = _read_text(directory / "node").partition("\n")
             return StoredJob(
                 name=name,
                 number=int(header["number"]),
-                resources=Resources.from_dict(header["resources"]),
+                need=Need(
+                    Resources.from_dict(header["resources"]),
+                    # Spools from before there were several nodes do not have these.
+                    tuple(header.get("partitions", ())),
+                    bool(header.get("preemptible")),
+                    bool(header.get("exclusive")),
+                ),
                 priority=int(priority) if priority else int(header["priority"]),
                 end=self.end(name),
                 cancelled=self.is_cancelled(name),
+                node=node,
+                node_name=node_name,
             )
         except (OSError, ValueError, KeyError) as error:
             raise SchedulerError(
@@ -266,27 +285,32 @@ class Spool:
         """Note a new priority; the daemon's death does not lose it, a power cut may."""
         write_private(self._jobs / name / "priority", str(priority), durable=False)
 
+    def record_node(self, name: str, node: str, node_name: str) -> None:
+        """Note on which node it is about to be started; a power cut ends what runs there anyway."""
+        write_private(self._jobs / name / "node", f"{node}\n{node_name}", durable=False)
+
     def supervisor_error(self, name: str) -> str:
         """The last line a supervisor wrote about its own trouble."""
         lines = _read_text(self._jobs / name / "supervisor.err").splitlines()
         return lines[-1] if lines else ""
 
-    # The node.
+    # The nodes.
 
-    def drain_reason(self) -> str | None:
-        """Why the node takes no new jobs, or None."""
-        try:
-            return (self.root / "drain").read_text("utf-8")
-        except FileNotFoundError:
-            return None
+    def drains(self) -> dict[str, str]:
+        """Why nodes take no new jobs, by their keys; the key of this machine as the one node is empty."""
+        paths = {path.name: path for path in self._drains.iterdir() if path.suffix != ".tmp"}
+        if (self.root / "drain").exists():
+            paths[""] = self.root / "drain"
+        return {node: path.read_text("utf-8") for node, path in paths.items()}
 
-    def record_drain(self, reason: str | None) -> None:
-        """Note the drain, or with None its end."""
+    def record_drain(self, node: str, reason: str | None) -> None:
+        """Note the drain of a node, or with None its end."""
+        path = self._drains / node if node else self.root / "drain"
         if reason is None:
-            (self.root / "drain").unlink(missing_ok=True)
-            sync_directory(self.root)
+            path.unlink(missing_ok=True)
+            sync_directory(path.parent)
         else:
-            write_private(self.root / "drain", reason, durable=True)
+            write_private(path, reason, durable=True)
 
 
 def _create(path: Path, content: bytes, *, close: bool = False) -> int:

@@ -97,12 +97,15 @@ class Supervisors:
         with suppress(BlockingIOError):
             os.write(self._wake_write, b"w")
 
-    def tell(self, name: str) -> None:
-        """Make the supervisor look for `cancel`. One that is not watched will look by itself or is told later."""
+    def tell(self, name: str, order: signal.Signals) -> None:
+        """USR1 makes the supervisor look for `cancel`, KILL ends it and its job.
+
+        One that is not watched is told when it is.
+        """
         descriptor = self._descriptors.get(name)
         if descriptor is not None:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGUSR1)
+                signal.pidfd_send_signal(descriptor, order)
 
 
 def open_process(pid: int) -> int:
