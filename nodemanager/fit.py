@@ -6,7 +6,7 @@ agree by construction: a container fits exactly when there is nothing to explain
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from nodemanager.model import Capabilities, Container, Reason, ReasonToken, Resources, format_bytes
 
@@ -26,6 +26,14 @@ def fits(needed: Resources, available: Resources) -> bool:
         and needed.scratch_bytes <= available.scratch_bytes
         and needed.gpus <= available.gpus
     )
+
+
+def shares_partition(wanted: Collection[str], offered: Collection[str]) -> bool:
+    """Whether who wants to run in one of these partitions may run on a node that is in those.
+
+    Either may be empty: whoever wants none may run in any, and a node that names none is in every one.
+    """
+    return not wanted or not offered or not set(wanted).isdisjoint(offered)
 
 
 def largest(nodes: Iterable[Resources]) -> tuple[Resources, ...]:
@@ -53,20 +61,18 @@ def explain_misfit(container: Container, capabilities: Capabilities, now: float)
     The facts name, per resource that is short, what was wanted and the best that any node has; when
     each resource alone is to be had but no node has all of them, the nearest node is named.
     """
-    if container.partitions and capabilities.partitions:
-        offered = set(capabilities.partitions)
-        if not offered.intersection(container.partitions):
-            return Reason(
-                ReasonToken.NO_PARTITION,
-                f"asks for partition {_either(container.partitions)}; "
-                f"this dispatcher serves {_either(capabilities.partitions)}",
-                facts={
-                    "wanted": list(container.partitions),
-                    "available": list(capabilities.partitions),
-                },
-                advice="change scheduling_parameters.partitions, or serve that partition",
-                since=now,
-            )
+    if not shares_partition(container.partitions, capabilities.partitions):
+        return Reason(
+            ReasonToken.NO_PARTITION,
+            f"asks for partition {_either(container.partitions)}; "
+            f"this dispatcher serves {_either(capabilities.partitions)}",
+            facts={
+                "wanted": list(container.partitions),
+                "available": list(capabilities.partitions),
+            },
+            advice="change scheduling_parameters.partitions, or serve that partition",
+            since=now,
+        )
     if any(fits(container.resources, node) for node in capabilities.largest):
         return None
     return _no_node(container.resources, capabilities.largest, now)

@@ -5,7 +5,8 @@ daemon or let two of them share it. Nothing happens by itself: `run_due` lets ev
 the clock, and every call of a module does so first. No cost grows with the number of jobs per job: 100,000
 are fine.
 
-The queue is strict: per set of partitions, nothing passes the most urgent job that waits for room.
+The queue is strict: among jobs that may use the same nodes, nothing passes the most urgent one that waits for room.
+One that no node which takes work could hold, even if it were empty, waits for another node and is passed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
+from typing import TypeAlias
 
 from nodemanager.clock import Clock, SystemClock
-from nodemanager.fit import fits
+from nodemanager.fit import fits, shares_partition
 from nodemanager.model import JobState, Node, NodeState, Resources
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import Job, JobSpec
@@ -72,7 +74,30 @@ class _Event(Enum):
 @dataclass(slots=True)
 class _Machine:
     node: Node
-    jobs: set[str] = field(default_factory=set)
+    jobs: dict[str, Resources] = field(default_factory=dict)
+    """What each job there has taken: all, if it wanted the node to itself."""
+    exclusive: bool = False
+    """Its one job wanted it to itself."""
+
+    def could_hold(self, spec: JobSpec) -> bool:
+        """Whether the job could run there if the node were empty."""
+        node = self.node
+        return (
+            node.state in (NodeState.IDLE, NodeState.BUSY)
+            and (spec.preemptible or not node.preemptible)
+            and shares_partition(spec.partitions, node.partitions)
+            and fits(spec.resources, node.total)
+        )
+
+    def holds(self, spec: JobSpec) -> bool:
+        """Whether the job can start there now."""
+        if self.exclusive or (spec.exclusive and self.jobs):
+            return False
+        return fits(spec.resources, self.node.free) and self.could_hold(spec)
+
+
+_Queue: TypeAlias = list[tuple[int, int, str]]
+"""A heap of minus priority, number, name."""
 
 
 class FakeCluster:
@@ -96,7 +121,10 @@ class FakeCluster:
         """Whether a job that fits no node is refused; otherwise it waits for a larger node."""
         self.starts: Counter[str] = Counter()
         self._jobs: dict[str, FakeJob] = {}
-        self._queues: dict[tuple[str, ...], list[tuple[int, int, str]]] = {}
+        self._queues: dict[tuple[tuple[str, ...], bool], _Queue] = {}
+        """By partitions, and whether a preemptible node will do."""
+        self._homeless: list[FakeJob] = []
+        """Waiting jobs that no node could hold."""
         self._events: list[tuple[float, int, str, _Event]] = []
         self._machines: dict[str, _Machine] = {}
         self._live = 0
@@ -147,6 +175,7 @@ class FakeCluster:
         """A node joins (or is replaced by) the one of that name, all of it free."""
         with self.turn():
             self._machines[node.name] = _Machine(replace(node, free=node.total))
+            self._queue_homeless()
 
     def fail_node(self, name: str) -> None:
         """The node goes down and every job on it is lost."""
@@ -252,6 +281,7 @@ class FakeCluster:
             state = NodeState.IDLE if reason is None else NodeState.DRAINED
             machine.node = replace(machine.node, state=state, reason=reason or "")
             self._restate(machine)
+            self._queue_homeless()
         return True
 
     def listen(self, changed: Callable[[], None]) -> None:
@@ -273,35 +303,50 @@ class FakeCluster:
             self._start_waiting()
 
     def _start_waiting(self) -> None:
-        for queue in self._queues.values():
-            while queue:
-                priority, _, name = queue[0]
-                job = self._jobs.get(name)
-                if job is None or job.state is not JobState.WAITING or -priority != job.priority:
-                    heapq.heappop(queue)
-                    continue
-                machine = self._place(job.spec)
-                if machine is None:
-                    break
+        open_queues = list(self._queues.values())
+        while queue := self._most_urgent(open_queues):
+            job = self._jobs[queue[0][2]]
+            machine = self._place(job.spec)
+            if machine is not None:
                 heapq.heappop(queue)
                 self._start(job, machine)
+            elif any(machine.could_hold(job.spec) for machine in self._machines.values()):
+                open_queues = [other for other in open_queues if other is not queue]
+            else:
+                heapq.heappop(queue)
+                self._homeless.append(job)
+
+    def _most_urgent(self, queues: Iterable[_Queue]) -> _Queue | None:
+        """The queue whose first job is the most urgent; first what stands for no job any more is dropped."""
+        for queue in queues:
+            while queue and not self._still_waits(queue[0]):
+                heapq.heappop(queue)
+        return min(filter(None, queues), key=lambda queue: queue[0], default=None)
+
+    def _still_waits(self, item: tuple[int, int, str]) -> bool:
+        job = self._jobs.get(item[2])
+        return (
+            job is not None
+            and job.state is JobState.WAITING
+            and (-job.priority, int(job.job_id)) == item[:2]
+        )
+
+    def _queue_homeless(self) -> None:
+        """The nodes have changed."""
+        jobs, self._homeless = self._homeless, []
+        for job in jobs:
+            self._enqueue(job)
 
     def _place(self, spec: JobSpec) -> _Machine | None:
-        for machine in self._machines.values():
-            node = machine.node
-            if (
-                node.state in (NodeState.IDLE, NodeState.BUSY)
-                and fits(spec.resources, node.free)
-                and (not spec.partitions or set(spec.partitions) & set(node.partitions))
-            ):
-                return machine
-        return None
+        return next((m for m in self._machines.values() if m.holds(spec)), None)
 
     def _start(self, job: FakeJob, machine: _Machine) -> None:
         name = job.spec.name
         job.state, job.node = JobState.RUNNING, machine.node.name
-        machine.jobs.add(name)
-        machine.node = replace(machine.node, free=machine.node.free - job.spec.resources)
+        machine.exclusive = job.spec.exclusive
+        taken = machine.node.total if machine.exclusive else job.spec.resources
+        machine.jobs[name] = taken
+        machine.node = replace(machine.node, free=machine.node.free - taken)
         self._restate(machine)
         self.starts[name] += 1
         if job.script.seconds is not None:
@@ -323,8 +368,9 @@ class FakeCluster:
         self._news = True
         machine = self._machines.get(job.node)
         if machine is not None and job.spec.name in machine.jobs:
-            machine.jobs.discard(job.spec.name)
-            machine.node = replace(machine.node, free=machine.node.free + job.spec.resources)
+            taken = machine.jobs.pop(job.spec.name)
+            machine.exclusive = False
+            machine.node = replace(machine.node, free=machine.node.free + taken)
             self._restate(machine)
 
     @staticmethod
@@ -340,7 +386,7 @@ class FakeCluster:
         machine.node = replace(machine.node, state=state)
 
     def _enqueue(self, job: FakeJob) -> None:
-        queue = self._queues.setdefault(job.spec.partitions, [])
+        queue = self._queues.setdefault((job.spec.partitions, job.spec.preemptible), [])
         heapq.heappush(queue, (-job.priority, int(job.job_id), job.spec.name))
 
     def _at(self, when: float, name: str, event: _Event) -> None:

@@ -20,7 +20,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nodemanager.fit import fits
+from nodemanager.fit import fits, shares_partition
 from nodemanager.model import Resources, format_bytes
 
 
@@ -55,8 +55,7 @@ class Place:
         """Whether the job may run here at all, and fits when the node is empty."""
         if self.preemptible and not need.preemptible:
             return False
-        used = need.partitions and self.partitions
-        if used and set(need.partitions).isdisjoint(self.partitions):
+        if not shares_partition(need.partitions, self.partitions):
             return False
         return fits(need.resources, self.total)
 

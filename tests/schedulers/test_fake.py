@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,67 @@ def test_nodes_come_and_go(scheduler: FakeScheduler, cluster: FakeCluster) -> No
     cluster.remove_node("n2")
     assert scheduler.poll().jobs[0].end == End(EndKind.NODE_LOST, detail="NODE_FAIL")
     assert [node.name for node in scheduler.nodes()] == ["n1"]
+
+
+def places(scheduler: FakeScheduler) -> list[str]:
+    return [job.node for job in scheduler.poll().jobs]
+
+
+def test_partitions_and_spot_nodes_are_heeded(
+    scheduler: FakeScheduler, cluster: FakeCluster
+) -> None:
+    cluster.remove_node("n1")
+    cluster.add_node(Node("spot", NodeState.IDLE, SIZE, SIZE, ("a",), preemptible=True))
+    cluster.add_node(Node("firm", NodeState.IDLE, SIZE, SIZE, ("a", "b")))
+    cluster.add_node(Node("any", NodeState.IDLE, Resources(8, 8 << 30), SIZE))
+    specs = [
+        replace(spec(1), partitions=("a",)),
+        replace(spec(2), partitions=("a",), preemptible=True),
+        replace(spec(3), partitions=("b", "x")),
+        replace(spec(4), partitions=("x",)),
+        replace(spec(5, cores=8), preemptible=True),
+    ]
+    scheduler.submit(specs)
+    assert places(scheduler) == ["firm", "spot", "firm", "any", ""]
+
+
+def test_who_wants_a_node_to_itself_gets_it(
+    scheduler: FakeScheduler, cluster: FakeCluster, clock: ManualClock
+) -> None:
+    first, second, third = spec(1), replace(spec(2), exclusive=True), spec(3)
+    scheduler.submit([first, second, third])
+    assert places(scheduler) == ["n1", "", ""]
+    clock.advance(10)
+    assert places(scheduler) == ["n1", "n1", ""]
+    assert [node.free for node in scheduler.nodes()] == [Resources(0, 0)]
+    clock.advance(10)
+    assert places(scheduler) == ["n1", "n1", "n1"]
+    assert [node.free.cores for node in scheduler.nodes()] == [3]
+
+
+def test_the_most_urgent_comes_first_whatever_nodes_it_may_use(
+    scheduler: FakeScheduler, clock: ManualClock
+) -> None:
+    scheduler.submit([spec(0, cores=4)])
+    low = replace(spec(1, cores=3, priority=1), preemptible=True)
+    scheduler.submit([low, spec(2, cores=3, priority=2)])
+    clock.advance(10)
+    assert states(scheduler) == [JobState.ENDED, JobState.WAITING, JobState.RUNNING]
+
+
+def test_who_waits_for_a_node_to_come_holds_up_nobody(
+    scheduler: FakeScheduler, cluster: FakeCluster
+) -> None:
+    cluster.refuses_too_big = False
+    scheduler.submit([spec(1, cores=8, priority=9), spec(2)])
+    assert places(scheduler) == ["", "n1"]
+    scheduler.drain("n1", "a test")
+    scheduler.submit([spec(3)])
+    big = Resources(8, 8 << 30)
+    cluster.add_node(Node("n2", NodeState.IDLE, big, big))
+    assert places(scheduler) == ["n2", "n1", ""]
+    scheduler.resume("n1")
+    assert places(scheduler) == ["n2", "n1", "n1"]
 
 
 def test_the_journal_has_every_call(scheduler: FakeScheduler, clock: ManualClock) -> None:
