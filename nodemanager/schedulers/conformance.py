@@ -9,7 +9,8 @@ With pytest installed, five lines put a module to the test::
 
 `connect` makes a fresh instance of the module, as a daemon's start does; called again after `close` of the
 one before, it is a restart. What a scheduler cannot do, the class says in the flags below, and those
-tests are skipped. Jobs run `probe.py` from the `shared` directory, which nodes and this process must both see
+tests are skipped; so are those that need several nodes, or nodes of a certain kind, where `nodes` lists none.
+Jobs run `probe.py` from the `shared` directory, which nodes and this process must both see
 under one path. Nothing is waited for longer than `patience` seconds.
 
 Failures explain themselves better after
@@ -26,13 +27,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nodemanager.model import JobState, NodeState, Resources, new_uuid
+from nodemanager.model import JobState, Node, NodeState, Resources, new_uuid
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers import probe
 from nodemanager.schedulers.base import Job, JobSpec, Scheduler, Submission
@@ -188,18 +189,36 @@ class Bench:
 
     def fill(self) -> list[JobSpec]:
         """Occupy every node with a holder."""
-        holders = [self.holder(node.total) for node in self.scheduler.nodes()]
-        # Scratch space comes and goes with whatever else uses the disk.
-        holders = [replace(h, resources=replace(h.resources, scratch_bytes=0)) for h in holders]
-        self.submit(*holders)
+        return self.fill_nodes(self.scheduler.nodes())
+
+    def fill_nodes(self, nodes: Iterable[Node]) -> list[JobSpec]:
+        """Occupy these nodes; no others may be free that could take their holders."""
+        # Who runs anywhere, or is small, would take a place that others need.
+        ordered = sorted(nodes, key=lambda node: (node.preemptible, -node.total.cores))
+        holders = [
+            # Scratch space comes and goes with whatever else uses the disk.
+            replace(
+                self.holder(replace(node.total, scratch_bytes=0)),
+                partitions=node.partitions,
+                preemptible=node.preemptible,
+            )
+            for node in ordered
+        ]
         for holder in holders:
+            self.submit(holder)
             self.started(holder)
         return holders
 
     def whole_node(self) -> Resources:
-        """The size of the largest node, without scratch space."""
-        node = max(self.scheduler.nodes(), key=lambda node: node.total.cores)
-        return replace(node.total, scratch_bytes=0)
+        """The size of the largest node that takes any job, without scratch space."""
+        nodes = [node for node in self.scheduler.nodes() if not node.preemptible]
+        return replace(max(nodes, key=lambda n: n.total.cores).total, scratch_bytes=0)
+
+    def node_of(self, spec: JobSpec) -> str:
+        """Where a job runs or ran."""
+        job = self.find(spec.name)
+        assert job is not None, "it is not listed any more"
+        return job.node
 
 
 class SchedulerConformance:
@@ -224,7 +243,11 @@ class SchedulerConformance:
     reports_signals: bool = True
     """A death by signal is told apart from an exit with 128 + number."""
     refuses_too_big: bool = True
-    """A job larger than every node is refused when it is submitted."""
+    """A job larger than every node is refused when it is submitted; otherwise it waits for a larger node."""
+    grows: bool = False
+    """`grow` makes a node. Needs `refuses_too_big` to be False."""
+    shares_nodes: bool = True
+    """Several jobs run on one node, unless one wants it to itself."""
     enforces_ram: bool = True
     shortest_time_limit: int = 1
     """The smallest time limit in seconds that is enforced as such; 0 if none is."""
@@ -232,6 +255,10 @@ class SchedulerConformance:
     def settle(self) -> None:
         """Called while waiting. A scheduler whose time does not pass by itself makes it pass here."""
         time.sleep(self.pause)
+
+    def grow(self, resources: Resources) -> None:
+        """To be defined by a subclass that `grows`: let a node of that size come, open to all jobs."""
+        raise NotImplementedError
 
     @pytest.fixture
     def connect(self) -> Connect:
@@ -689,6 +716,113 @@ class SchedulerConformance:
         for node in bench.scheduler.nodes():
             bench.scheduler.resume(node.name)
         assert bench.end(late) == End(EndKind.EXITED, 0)
+
+    def test_a_drained_node_gets_no_job(self, bench: Bench) -> None:
+        """While others do."""
+        self._need(self.drains and self.exclusive, "drain nodes")
+        nodes = [node for node in bench.scheduler.nodes() if not node.preemptible]
+        if len(nodes) < 2:
+            pytest.skip("there is but one node that takes any job")
+        for drained in nodes:
+            bench.scheduler.drain(drained.name, "a test needs it")
+            specs = [bench.finisher() for _ in range(2 * sum(node.total.cores for node in nodes))]
+            bench.submit(*specs)
+            for spec in specs:
+                assert bench.end(spec) == End(EndKind.EXITED, 0)
+                assert bench.node_of(spec) != drained.name
+            bench.scheduler.resume(drained.name)
+
+    def test_a_job_runs_in_its_partition(self, bench: Bench) -> None:
+        """And waits for it while others are free."""
+        self._need(self.exclusive, "let us fill it")
+        nodes = [node for node in bench.scheduler.nodes() if not node.preemptible]
+        inside: list[Node] = []
+        for name in sorted({name for node in nodes for name in node.partitions}):
+            inside = [node for node in nodes if not node.partitions or name in node.partitions]
+            if len(inside) < len(nodes):
+                break
+        else:
+            pytest.skip("no partition here lacks a node")
+        specs = [replace(bench.finisher(), partitions=(name,)) for _ in range(6)]
+        bench.submit(*specs)
+        for spec in specs:
+            assert bench.end(spec) == End(EndKind.EXITED, 0)
+            assert bench.node_of(spec) in {node.name for node in inside}
+        holders = bench.fill_nodes(replace(node, partitions=(name,)) for node in inside)
+        waiting = replace(bench.finisher(), partitions=(name,))
+        elsewhere = bench.finisher()
+        bench.submit(waiting, elsewhere)
+        assert bench.end(elsewhere) == End(EndKind.EXITED, 0)
+        assert bench.waiting(waiting).reason
+        bench.release(holders[0])
+        assert bench.end(waiting) == End(EndKind.EXITED, 0)
+        for holder in holders:
+            bench.release(holder)
+
+    def test_only_who_bears_it_runs_on_a_preemptible_node(self, bench: Bench) -> None:
+        """Others wait, whatever is free there."""
+        self._need(self.exclusive, "let us fill it")
+        nodes = bench.scheduler.nodes()
+        spot = {node.name for node in nodes if node.preemptible}
+        if not spot:
+            pytest.skip("there is no preemptible node")
+        holders = bench.fill_nodes(node for node in nodes if not node.preemptible)
+        bears, waits = replace(bench.finisher(), preemptible=True), bench.finisher()
+        bench.submit(waits, bears)
+        assert bench.end(bears) == End(EndKind.EXITED, 0)
+        assert bench.node_of(bears) in spot
+        bench.waiting(waits)
+        for holder in holders:
+            bench.release(holder)
+        assert bench.end(waits) == End(EndKind.EXITED, 0)
+        assert bench.node_of(waits) not in spot
+
+    def test_who_wants_a_node_to_itself_shares_it_with_nobody(self, bench: Bench) -> None:
+        """It waits until one is empty, and nobody joins it there."""
+        self._need(self.exclusive and self.shares_nodes, "share nodes")
+        size = bench.whole_node()
+        if size.cores < 2:
+            pytest.skip("no node has room for two jobs")
+        roomy = []
+        for node in bench.scheduler.nodes():
+            if node.total.cores == size.cores and not node.preemptible:
+                roomy.append(node)
+            elif not node.preemptible:
+                self._need(self.drains, "drain nodes")
+                bench.scheduler.drain(node.name, "a test needs it")
+        full = bench.fill_nodes(roomy[1:])
+        before, alone, after = bench.holder(), bench.holder(), bench.finisher()
+        alone = replace(alone, exclusive=True)
+        bench.submit(before)
+        bench.started(before)
+        bench.submit(alone)
+        assert bench.waiting(alone).reason
+        bench.release(before)
+        bench.started(alone)
+        node = next(n for n in bench.scheduler.nodes() if n.name == bench.node_of(alone))
+        assert node.free.cores == 0, "what nobody can have is not free"
+        bench.submit(after)
+        bench.waiting(after)
+        bench.release(alone)
+        assert bench.end(alone) == End(EndKind.EXITED, 0)
+        assert bench.end(after) == End(EndKind.EXITED, 0)
+        for holder in full:
+            bench.release(holder)
+
+    def test_a_job_waits_for_a_node_that_can_still_come(self, bench: Bench) -> None:
+        """Holding up nobody meanwhile."""
+        self._need(self.grows and not self.refuses_too_big, "get nodes while it runs")
+        cores = max((node.total.cores for node in bench.scheduler.nodes()), default=0) + 1
+        size = Resources(cores, SMALL.ram_bytes)
+        large = replace(bench.finisher(resources=size), priority=1000)
+        small = bench.finisher()
+        bench.submit(large, small)
+        assert bench.end(small) == End(EndKind.EXITED, 0)
+        assert bench.waiting(large).reason
+        present = {node.name for node in bench.scheduler.nodes()}
+        self.grow(size)
+        assert bench.end(large) == End(EndKind.EXITED, 0)
+        assert bench.node_of(large) not in present
 
     def test_listeners_hear_of_an_end(self, bench: Bench) -> None:
         """So that nobody has to wait for the next poll."""

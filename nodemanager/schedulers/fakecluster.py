@@ -76,8 +76,6 @@ class _Machine:
     node: Node
     jobs: dict[str, Resources] = field(default_factory=dict)
     """What each job there has taken: all, if it wanted the node to itself."""
-    exclusive: bool = False
-    """Its one job wanted it to itself."""
 
     def could_hold(self, spec: JobSpec) -> bool:
         """Whether the job could run there if the node were empty."""
@@ -91,9 +89,8 @@ class _Machine:
 
     def holds(self, spec: JobSpec) -> bool:
         """Whether the job can start there now."""
-        if self.exclusive or (spec.exclusive and self.jobs):
-            return False
-        return fits(spec.resources, self.node.free) and self.could_hold(spec)
+        is_free = fits(spec.resources, self.node.free) and not (spec.exclusive and self.jobs)
+        return is_free and self.could_hold(spec)
 
 
 _Queue: TypeAlias = list[tuple[int, int, str]]
@@ -343,8 +340,7 @@ class FakeCluster:
     def _start(self, job: FakeJob, machine: _Machine) -> None:
         name = job.spec.name
         job.state, job.node = JobState.RUNNING, machine.node.name
-        machine.exclusive = job.spec.exclusive
-        taken = machine.node.total if machine.exclusive else job.spec.resources
+        taken = machine.node.total if job.spec.exclusive else job.spec.resources
         machine.jobs[name] = taken
         machine.node = replace(machine.node, free=machine.node.free - taken)
         self._restate(machine)
@@ -369,7 +365,6 @@ class FakeCluster:
         machine = self._machines.get(job.node)
         if machine is not None and job.spec.name in machine.jobs:
             taken = machine.jobs.pop(job.spec.name)
-            machine.exclusive = False
             machine.node = replace(machine.node, free=machine.node.free + taken)
             self._restate(machine)
 

@@ -223,8 +223,8 @@ def test_the_most_urgent_comes_first_whatever_nodes_it_may_use(
     scheduler: FakeScheduler, clock: ManualClock
 ) -> None:
     scheduler.submit([spec(0, cores=4)])
-    low = replace(spec(1, cores=3, priority=1), preemptible=True)
-    scheduler.submit([low, spec(2, cores=3, priority=2)])
+    high = replace(spec(2, cores=3, priority=2), preemptible=True)
+    scheduler.submit([spec(1, cores=3, priority=1), high])
     clock.advance(10)
     assert states(scheduler) == [JobState.ENDED, JobState.WAITING, JobState.RUNNING]
 

@@ -16,14 +16,24 @@ from nodemanager.schedulers.conformance import Connect, SchedulerConformance
 from nodemanager.schedulers.fake import FakeCluster, FakeScheduler, Script
 
 SIZE = Resources(cores=4, ram_bytes=4 << 30)
+SMALL = Resources(cores=1, ram_bytes=1 << 30)
+
+ONE_NODE = (Node("n1", NodeState.IDLE, SIZE, SIZE),)
+NODES = (
+    Node("n1", NodeState.IDLE, SMALL, SMALL),
+    Node("n2", NodeState.IDLE, SIZE, SIZE),
+    Node("n3", NodeState.IDLE, SIZE, SIZE, ("alpha",)),
+    Node("n4", NodeState.IDLE, SMALL, SMALL, ("beta",)),
+    Node("n5", NodeState.IDLE, SIZE, SIZE, preemptible=True),
+)
 
 
 class Player:
     """Plays what the probe would do, and lets time pass while the suite waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: Sequence[Node] = ONE_NODE) -> None:
         self.clock = ManualClock()
-        self.cluster = FakeCluster(self.clock, [Node("n1", NodeState.IDLE, SIZE, SIZE)])
+        self.cluster = FakeCluster(self.clock, nodes)
         self.cluster.script = self.script
         self.cluster.on_start = self.start
         self.cluster.on_term = self.term
@@ -112,3 +122,19 @@ class TestFakeThatForgetsFast(TestFake):
         self.playing = Player()
         self.playing.cluster.keeps_ended = False
         return self.playing
+
+
+class TestFakeWithNodes(TestFake):
+    """Of several kinds, and more may come."""
+
+    refuses_too_big = False
+    grows = True
+
+    @pytest.fixture(autouse=True)
+    def player(self) -> Player:
+        self.playing = Player(NODES)
+        self.playing.cluster.refuses_too_big = False
+        return self.playing
+
+    def grow(self, resources: Resources) -> None:
+        self.playing.cluster.add_node(Node("n9", NodeState.IDLE, resources, resources))
