@@ -44,7 +44,7 @@ class _Next:
     """To itself: go on."""
 
 
-class _HoldingActor(ApiActor):
+class _HoldingActor(ApiActor[Api]):
     """What the two have in common: calls that take long, and patience."""
 
     def __init__(self, line: Line) -> None:

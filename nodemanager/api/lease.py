@@ -32,7 +32,7 @@ class _Ping:
     """To itself, from the timer."""
 
 
-class LeaseActor(ApiActor):
+class LeaseActor(ApiActor[Api]):
     """Registers on `Register`, then pings every `ping_seconds`; tells `dispatcher` what came of it."""
 
     def __init__(

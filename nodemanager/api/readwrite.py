@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from nodemanager.actors.actor import tell_if_alive
-from nodemanager.api.actor import ApiActor
+from nodemanager.api.actor import BatchingActor
 from nodemanager.api.base import Annotation, Api, Identity, UpdateResult
 from nodemanager.api.messages import (
     Annotate,
@@ -32,57 +31,15 @@ from nodemanager.api.messages import (
     Written,
 )
 from nodemanager.clock import Clock
-from nodemanager.errors import ApiError, ApiRefused
+from nodemanager.errors import ApiRefused
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
 """Items per call: large enough to cost nothing per item, small enough to answer within a second."""
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Go:
-    """To itself: send what has gathered."""
-
-
-class _BatchingActor(ApiActor):
-    """Gathers until its own `_Go` comes round, which is after everything that was told before it."""
-
-    def __init__(self, connect: Callable[[], Api], timer: Ref, clock: Clock) -> None:
-        super().__init__(connect, timer, clock)
-        self._gone = False
-        self._pause = FIRST_PAUSE_SECONDS
-
-    def _send(self) -> None:
-        """Make the calls; raises `ApiError` with everything unanswered still gathered."""
-        raise NotImplementedError
-
-    def _gathered(self) -> None:
-        if not self._gone:
-            self._gone = True
-            self.actor_ref.tell(_Go())
-
-    def _go(self) -> None:
-        try:
-            self._send()
-        except ApiError as error:
-            log.warning(
-                "%s: trying again in %.0f s: %s",
-                type(self).__name__,
-                self._pause,
-                error,
-                extra={"action": "api_call_failed"},
-            )
-            self._at(self._clock.elapsed() + self._pause, _Go())
-            self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
-            return
-        self._gone = False
-        self._pause = FIRST_PAUSE_SECONDS
-
-
-class ReaderActor(_BatchingActor):
+class ReaderActor(BatchingActor[Api]):
     """Answers `Read`, `ListHeld` and `ListWaiting`."""
 
     def __init__(self, connect: Callable[[], Api], timer: Ref, clock: Clock) -> None:
@@ -99,8 +56,6 @@ class ReaderActor(_BatchingActor):
             case ListHeld() | ListWaiting():
                 self._lists.append(message)
                 self._gathered()
-            case _Go():
-                self._go()
             case _:
                 super().on_receive(message)
 
@@ -123,7 +78,7 @@ class ReaderActor(_BatchingActor):
             del self._lists[0]
 
 
-class WriterActor(_BatchingActor):
+class WriterActor(BatchingActor[Api]):
     """Answers `Write` and `GetToken`, and sends `Annotate`."""
 
     def __init__(self, connect: Callable[[], Api], timer: Ref, clock: Clock) -> None:
@@ -149,8 +104,6 @@ class WriterActor(_BatchingActor):
             case Flush():
                 self._flushes.append(message)
                 self._gathered()
-            case _Go():
-                self._go()
             case _:
                 super().on_receive(message)
 
