@@ -190,7 +190,7 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         claim_wait_seconds=wait,
         clock=clock,
         timer=timer,
-        nodes=node_plant(config),
+        nodes=node_plant(config, lambda: endpoint.connect(config.arvados.timeout)),
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from nodemanager.api.nodes import ArvadosNodes
 from nodemanager.clouds.actor import CloudPace
 from nodemanager.clouds.make import make_cloud
 from nodemanager.clouds.registry import find_cloud
@@ -13,9 +17,10 @@ from nodemanager.nodes.order import OrderTemplate
 from nodemanager.nodes.policy import NodePolicy
 
 
-def node_plant(config: Config) -> NodePlant | None:
+def node_plant(config: Config, connect: Callable[[], Any]) -> NodePlant | None:
     """What the config file says about nodes; None when it names no provider.
 
+    `connect` makes a client object of the API for one thread (see `nodemanager.api.connection`).
     The cloud is asked for its sizes if the file leaves something about them open. Raises `ConfigError` or
     `CloudError`.
     """
@@ -41,6 +46,10 @@ def node_plant(config: Config) -> NodePlant | None:
         hands=cloud.concurrent_operations,
         call_seconds=cloud.operation_timeout,
         in_process=driver.in_process,
+        connect_records=(
+            (lambda: ArvadosNodes(connect(), config.dispatch.name)) if driver.pings else None
+        ),
+        record_stale_seconds=daemon.node_stale_after,
     )
 
 
@@ -68,6 +77,7 @@ def _policy(config: Config, catalogue: Catalogue) -> NodePolicy:
         boots_per_turn=cloud.boots_per_turn,
         # Who says how often the wishlist is looked at wants no decision in between.
         turn_time=daemon.wishlist_poll_time or cloud.turn_time,
+        record_poll_time=daemon.nodelist_poll_time or daemon.poll_time,
         max_boot_failures=cloud.max_boot_failures,
         brake_time=cloud.brake_time,
         capacity_pause=cloud.capacity_pause,

@@ -36,10 +36,11 @@ from nodemanager.actors.pool import use_pool
 from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor
 from nodemanager.actors.timer import NextDue, TimerActor
 from nodemanager.api.client import ArvadosApi
+from nodemanager.api.nodes import ArvadosNodes
 from nodemanager.clock import ManualClock
 from nodemanager.clouds.actor import CloudPace
 from nodemanager.clouds.base import CloudContext
-from nodemanager.clouds.fake import FakeCloud, FakeSky
+from nodemanager.clouds.fake import FakeCloud, FakeMachine, FakeSky
 from nodemanager.dispatch.dispatcher import DispatchSettings
 from nodemanager.dispatch.group import NodePlant, Plant
 from nodemanager.dispatch.job import JobTemplate
@@ -48,7 +49,7 @@ from nodemanager.errors import ApiError
 from nodemanager.model import Node, NodeSize, NodeState, Reason, Resources
 from nodemanager.nodes.arbiter import ArbiterActor
 from nodemanager.nodes.messages import GetNodesStatus, NodesStatus
-from nodemanager.nodes.order import OrderTemplate
+from nodemanager.nodes.order import OrderTemplate, Ping
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.outcome import DEFAULT_TEMPFAIL_EXITS, End, EndKind, judge
 from nodemanager.runner.spec import RunnerSpec
@@ -161,6 +162,10 @@ class Program:
     """The runner reports the end; otherwise the job just ends."""
 
 
+def _ping_script(_host: str, _size: NodeSize, ping: Ping | None) -> str:
+    return "" if ping is None else f"{ping.record_uuid} {ping.secret}"
+
+
 @dataclass
 class Site:
     """One dispatcher with a scheduler of its own; several can share the harness's API."""
@@ -196,6 +201,8 @@ class Harness:
     sizes: Sequence[NodeSize] = ()
     """With sizes, each site has a cloud of its own (`Site.sky`) and boots nodes; cheapest first."""
     node_policy: NodePolicy = field(default_factory=NodePolicy)
+    node_records: bool = False
+    """Machines have records at the API, ping there when they come up, and join under their host names."""
     cloud_poll_seconds: float = 10.0
     program: Callable[[Mapping[str, Any]], Program] = lambda _record: Program()
     """What each container's command does; it is given the container's record."""
@@ -451,19 +458,35 @@ class Harness:
             join=cluster.add_node,
             leave=cluster.remove_node,
             fail=cluster.fail_node,
+            boot=self._machine_comes_up,
         )
 
-    def _node_plant(self, name: str, sky: FakeSky) -> NodePlant:
+    def _machine_comes_up(self, machine: FakeMachine) -> None:
+        """What the boot script does: say so at the API."""
+        if not self.node_records:
+            return
+        uuid, _, secret = machine.user_data.partition(" ")
+        nobody = MemoryResource(self.service, "", Wire())
+        nobody.nodes().ping(
+            uuid=uuid, ping_secret=secret, instance_id=machine.node.cloud_id
+        ).execute()
+
+    def _node_plant(self, name: str, sky: FakeSky, token: str, wire: Wire) -> NodePlant:
         context = CloudContext(CLUSTER_ID, Path("/nonexistent"))
         return NodePlant(
             connect=lambda: FakeCloud(context, sky),
             sizes=tuple(self.sizes),
             policy=self.node_policy,
-            template=OrderTemplate(CLUSTER_ID, name),
+            template=OrderTemplate(CLUSTER_ID, name, script=_ping_script),
             pace=CloudPace(list_seconds=self.cloud_poll_seconds),
             hands=2,
             call_seconds=60.0,
             in_process=True,
+            connect_records=(
+                (lambda: ArvadosNodes(MemoryResource(self.service, token, wire), name))
+                if self.node_records
+                else None
+            ),
         )
 
     def _plant(
@@ -493,5 +516,5 @@ class Harness:
             claim_wait_seconds=0.0,
             clock=self.clock,
             timer=self.timer,
-            nodes=None if sky is None else self._node_plant(name, sky),
+            nodes=None if sky is None else self._node_plant(name, sky, token, wire),
         )

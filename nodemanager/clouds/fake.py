@@ -102,6 +102,10 @@ def _no_node(_node: Node) -> None:
     pass
 
 
+def _no_machine(_machine: FakeMachine) -> None:
+    pass
+
+
 def _no_name(_name: str) -> None:
     pass
 
@@ -118,6 +122,8 @@ class FakeSky:
     join: Callable[[Node], None] = _no_node
     leave: Callable[[str], None] = _no_name
     fail: Callable[[str], None] = _no_name
+    boot: Callable[[FakeMachine], None] = _no_machine
+    """Told of each machine that comes up, before it joins."""
     fates: Callable[[FakeMachine], Fate] = lambda _machine: Fate()
     destroy_seconds: float = 0.0
     """How long a destroyed machine is still listed."""
@@ -229,6 +235,7 @@ class FakeSky:
         match event:
             case _Event.JOINS if not gone:
                 machine.joined = True
+                self.boot(machine)
                 self.join(_as_node(machine))
                 if fate.break_after is not None:
                     self._at(now + fate.break_after, cloud_id, _Event.BREAKS)

@@ -15,6 +15,8 @@ from nodemanager.api.base import Api
 from nodemanager.api.feed import ChangeActor, ClaimActor, Line
 from nodemanager.api.lease import LeaseActor
 from nodemanager.api.messages import Ref
+from nodemanager.api.node_records import RecordActor
+from nodemanager.api.nodes import NodesApi
 from nodemanager.api.readwrite import ReaderActor, WriterActor
 from nodemanager.clock import Clock
 from nodemanager.clouds.actor import CloudActor, CloudPace, Hands
@@ -46,6 +48,9 @@ class NodePlant:
     """The longest that one may take."""
     in_process: bool = False
     """The cloud's calls go nowhere; see `Cloud.in_process`."""
+    connect_records: Callable[[], NodesApi] | None = None
+    """Makes a client for the API's `nodes`; None when machines have no records there."""
+    record_stale_seconds: float = 7200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +140,15 @@ class Plant:
         cloud.tell(Hands(hands))
         arbiter = start(ArbiterActor, plant.sizes, plant.policy, plant.template, clock)
         wishlist = start(WishlistActor, arbiter, clock)
-        arbiter.tell(NodePeers(scheduler, cloud, wishlist, dispatcher, timer))
+        records = None
+        if plant.connect_records is not None:
+            records = start(
+                RecordActor,
+                plant.connect_records,
+                timer,
+                clock,
+                dispatcher=self.name,
+                stale_after_seconds=plant.record_stale_seconds,
+            )
+        arbiter.tell(NodePeers(scheduler, cloud, wishlist, dispatcher, timer, records))
         return NodeActors(cloud, wishlist, arbiter)

@@ -24,6 +24,8 @@ from typing import Any
 
 from nodemanager.actors.actor import Actor, ChildFailed, tell_if_alive
 from nodemanager.actors.timer import Schedule
+from nodemanager.api.node_records import ListRecords, RecordList
+from nodemanager.api.nodes import NodeRecord, pairs
 from nodemanager.clock import Clock
 from nodemanager.clouds.base import SIZE_TAG, CloudNode
 from nodemanager.clouds.errors import NoCapacity, QuotaExceeded
@@ -44,6 +46,7 @@ from nodemanager.nodes.messages import (
     NodesStatus,
     NodeStanding,
     Outlook,
+    RecordIs,
     Ref,
     ReleaseBrake,
     SchedulerIs,
@@ -82,11 +85,18 @@ class NodePeers:
     wishlist: Ref
     dispatcher: Ref
     timer: Ref
+    records: Ref | None = None
+    """None when machines have no records at the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
     """To itself: time for another decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AskRecords:
+    """To itself: list the API's records of nodes."""
 
 
 @dataclass(slots=True)
@@ -130,7 +140,7 @@ class ArbiterActor(Actor):
         self._wanted = self._confirmed = 0
         """How many new nodes the last wishlist asked for, and the last one on an older view."""
         self._last_wishlist: Wishlist | None = None
-        self._last_sentence = ""
+        self._last_held = ""
         self._outcomes: Counter[str] = Counter()
         self._history: deque[Decision] = deque(maxlen=HISTORY)
 
@@ -159,6 +169,10 @@ class ArbiterActor(Actor):
             case _Turn():
                 self._turn_set = False
                 self._consider()
+            case _AskRecords():
+                self._ask_records()
+            case RecordList(records):
+                self._see_records(records)
             case Behave(name, behaviour):
                 self._obey(name, message, f"an operator says {behaviour.value} to {name}")
             case Kill(name, why):
@@ -196,12 +210,14 @@ class ArbiterActor(Actor):
             arbiter=self.actor_ref,
             cloud=peers.cloud,
             scheduler=peers.scheduler,
+            records=peers.records,
             clock=self._clock,
             policy=self._policy,
             template=self._template,
         )
         peers.cloud.tell(FollowCloud(self.actor_ref))
         peers.scheduler.tell(Subscribe(self.actor_ref))
+        self._ask_records()
         self._tell_outlook(self._take_stock(), Plan())
 
     # What it hears.
@@ -239,6 +255,27 @@ class ArbiterActor(Actor):
             node = self._scheduler_nodes.get(child.standing.host)
             tell_if_alive(child.actor, SchedulerIs(node, view.asked_at))
         self._consider()
+
+    def _ask_records(self) -> None:
+        """How machines announce themselves; only people and the words of a failed boot depend on it."""
+        peers = self._to
+        if peers.records is None:
+            return
+        peers.records.tell(ListRecords(self.actor_ref))
+        at = self._clock.elapsed() + self._policy.record_poll_time
+        peers.timer.tell(Schedule(at, self.actor_ref, _AskRecords()))
+
+    def _see_records(self, records: tuple[NodeRecord, ...]) -> None:
+        started = {
+            child.standing.cloud_id: child.standing.ordered_at
+            for child in self._children.values()
+            if child.standing.cloud_id
+        }
+        paired = pairs(records, started)
+        for child in self._children.values():
+            record = paired.get(child.standing.cloud_id)
+            if record is not None:
+                tell_if_alive(child.actor, RecordIs(record))
 
     def _note_standing(self, standing: NodeStanding) -> None:
         child = self._children.get(standing.name)
@@ -387,18 +424,20 @@ class ArbiterActor(Actor):
             self._to.scheduler.tell(Look())
         self._act(made)
         self._tell_outlook(stock, made)
-        if made.acts or made.sentence.partition("(")[0] != self._last_sentence:
-            self._last_sentence = made.sentence.partition("(")[0]
+        if made.acts or (made.held and made.held != self._last_held):
             self._record(made.sentence, made.numbers)
+        self._last_held = made.held
 
     def _act(self, made: Plan) -> None:
         around = self._around
         if around is None:
             return
+        in_use = frozenset(child.standing.record_uuid for child in self._children.values())
         for size in made.boot:
             name = self._template.new_name()
             standing = NodeStanding(name, name, size, NodePhase.ASKED, self._clock.wall())
-            self._children[name] = _Child(NodeActor.boot(around, name, size), standing)
+            actor = NodeActor.boot(around, name, size, in_use)
+            self._children[name] = _Child(actor, standing)
         for name, why in made.leave.items():
             self._tell_node(name, Leave(why))
         for name in made.stay:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import pykka
 
+from nodemanager.api.nodes import NodeRecord
 from nodemanager.clouds.base import CloudNode
 from nodemanager.model import Node, NodeSize, Reason
 from nodemanager.nodes.demand import Demand, Offer, Packing, Room, Shape
@@ -34,6 +35,13 @@ class SchedulerIs:
 
     node: Node | None
     asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordIs:
+    """The record of the node at the API, as it was listed and paired with the machine."""
+
+    record: NodeRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,10 @@ class NodeStanding:
     """For an idle node: why it may not leave yet; empty when it may."""
     idle_seen: bool = False
     """It was seen idle at least once since it last worked."""
+    record_uuid: str = ""
+    """Of its record at the API's `nodes`, if it has one."""
+    pinged: bool = False
+    """It has announced itself there."""
     proved: bool = False
     """It has shown that it is of use; see `BootOutcome.PROVED`."""
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nodemanager.actors.actor import Actor
+from nodemanager.api.node_records import CleanRecord, MakeRecord, RecordMade, RecordRefused
+from nodemanager.api.nodes import NodeRecord
 from nodemanager.clock import Clock
 from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode, CloudState
-from nodemanager.clouds.errors import CloudError
+from nodemanager.clouds.errors import CloudError, QuotaExceeded
 from nodemanager.clouds.messages import (
     Created,
     CreateFailed,
@@ -35,12 +37,20 @@ from nodemanager.nodes.messages import (
     Kill,
     Leave,
     NodeStanding,
+    RecordIs,
     Ref,
     SchedulerIs,
     Stay,
     Withdraw,
 )
-from nodemanager.nodes.order import OrderTemplate, behaviour_of, host_of, ordered_at_of
+from nodemanager.nodes.order import (
+    OrderTemplate,
+    Ping,
+    behaviour_of,
+    host_of,
+    ordered_at_of,
+    record_of,
+)
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import (
     Asked,
@@ -73,6 +83,8 @@ class NodeSurroundings:
     arbiter: Ref
     cloud: Ref
     scheduler: Ref
+    records: Ref | None
+    """None when machines have no records at the API."""
     clock: Clock
     policy: NodePolicy
     template: OrderTemplate
@@ -81,19 +93,29 @@ class NodeSurroundings:
 class NodeActor(Actor):
     """Sees one node from its order to its end. See the module's docstring."""
 
-    def __init__(self, around: NodeSurroundings, situation: NodeSituation) -> None:
+    def __init__(
+        self,
+        around: NodeSurroundings,
+        situation: NodeSituation,
+        records_in_use: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__()
         self._around = around
         self._situation = situation
+        self._records_in_use = records_in_use
+        self._ping: Ping | None = None
         self._standing: NodeStanding | None = None
         self._told: set[BootOutcome] = set()
         self._over = False
 
     @classmethod
-    def boot(cls, around: NodeSurroundings, name: str, size: NodeSize) -> Ref:
-        """Order a machine of `size`."""
-        situation = NodeSituation(name, name, size, around.clock.wall())
-        return cls.start_under(around.arbiter, name, around, situation)
+    def boot(
+        cls, around: NodeSurroundings, name: str, size: NodeSize, records_in_use: frozenset[str]
+    ) -> Ref:
+        """Order a machine of `size`. A record of other machines, `records_in_use`, is not taken for it."""
+        record = Asked.DONE if around.records is None else Asked.NO
+        situation = NodeSituation(name, name, size, around.clock.wall(), record)
+        return cls.start_under(around.arbiter, name, around, situation, records_in_use)
 
     @classmethod
     def adopt(cls, around: NodeSurroundings, cloud: CloudNode, size: NodeSize | None) -> Ref:
@@ -103,6 +125,7 @@ class NodeActor(Actor):
             host=host_of(cloud),
             size=size,
             ordered_at=ordered_at_of(cloud, around.clock.wall()),
+            record_uuid=record_of(cloud),
             created=Asked.DONE,
             cloud=cloud,
             behaviour=behaviour_of(cloud),
@@ -120,6 +143,13 @@ class NodeActor(Actor):
                 self._note_cloud(cloud, asked_at)
             case SchedulerIs(node, asked_at):
                 self._note_scheduler(node, asked_at)
+            case RecordMade(_, record):
+                self._note_record(record)
+            case RecordRefused(_, error):
+                # As a rule there is no free slot, which is a quota of the API's.
+                self._note_refusal(QuotaExceeded(f"the API gives it no record: {error}"))
+            case RecordIs(record):
+                self._change(pinged=record.first_ping_at is not None)
             case Created(node):
                 self._change(created=Asked.DONE, cloud=node)
             case CreateFailed(_, error):
@@ -137,8 +167,7 @@ class NodeActor(Actor):
             case Stay():
                 self._change(leaving="")
             case Withdraw():
-                if self._situation.created is Asked.YES:
-                    self._around.cloud.tell(Forgo(self._situation.name))
+                self._withdraw()
             case Behave(_, behaviour):
                 self._behave(behaviour)
             case Kill(_, why):
@@ -190,6 +219,22 @@ class NodeActor(Actor):
             # The scheduler refused what was asked of it; ask again if it is still wanted.
             unanswered = before.drain is Asked.YES
             self._change(drain=Asked.NO if unanswered else before.drain, resume_asked=False)
+
+    def _note_record(self, record: NodeRecord) -> None:
+        """It is to join under the name that the API has given it."""
+        self._ping = Ping(record.uuid, record.ping_secret)
+        self._change(
+            record=Asked.DONE,
+            record_uuid=record.uuid,
+            host=record.hostname or self._situation.name,
+        )
+
+    def _withdraw(self) -> None:
+        situation = self._situation
+        if situation.created is Asked.YES:
+            self._around.cloud.tell(Forgo(situation.name))
+        elif situation.created is Asked.NO and situation.record is not Asked.YES:
+            self._change(over="it was not wanted any more")
 
     def _note_refusal(self, error: CloudError) -> None:
         log.warning(
@@ -246,6 +291,8 @@ class NodeActor(Actor):
     def _take(self, step: NodeStep, elapsed: float) -> None:
         around, situation = self._around, self._situation
         match step:
+            case NodeStep.MAKE_RECORD:
+                self._make_record()
             case NodeStep.CREATE:
                 self._create()
             case NodeStep.DRAIN:
@@ -257,15 +304,34 @@ class NodeActor(Actor):
                 around.scheduler.tell(Resume(situation.host, self.actor_ref))
             case NodeStep.DESTROY:
                 self._destroy()
-            case NodeStep.LET_GO | NodeStep.WAIT:
+            case NodeStep.LET_GO:
+                if around.records is not None and situation.record_uuid:
+                    around.records.tell(CleanRecord(situation.record_uuid, self._epitaph()))
+            case NodeStep.WAIT:
                 pass
+
+    def _make_record(self) -> None:
+        situation, records = self._situation, self._around.records
+        if records is None or situation.size is None:
+            raise RuntimeError(f"{situation.name} was ordered without a size, or needs no record")
+        self._change(record=Asked.YES)
+        size = situation.size
+        records.tell(
+            MakeRecord(situation.name, size.name, size.price, self.actor_ref, self._records_in_use)
+        )
+
+    def _epitaph(self) -> str:
+        """Why it is no more, for people who look at its record."""
+        situation = self._situation
+        why = situation.over or situation.killed or situation.leaving
+        return f"shut down by the node manager: {why or 'it was of no use'}"
 
     def _create(self) -> None:
         situation = self._situation
         if situation.size is None:
             raise RuntimeError(f"{situation.name} was ordered without a size")
         order = self._around.template.order(
-            situation.name, situation.host, situation.size, situation.ordered_at
+            situation.name, situation.host, situation.size, situation.ordered_at, self._ping
         )
         self._change(created=Asked.YES)
         self._around.cloud.tell(CreateNode(order, self.actor_ref))
@@ -288,11 +354,21 @@ class NodeActor(Actor):
         around = self._around
         match phase_of(self._situation, around.policy, around.clock.wall()):
             case NodePhase.FAILED:
-                return "it never joined the scheduler, or the cloud says that it is broken"
+                return self._why_failed()
             case NodePhase.LOST:
                 return "the scheduler says that it is down"
             case _:
                 return "an operator drained it"
+
+    def _why_failed(self) -> str:
+        situation = self._situation
+        if situation.cloud is not None and situation.cloud.state is CloudState.BROKEN:
+            return "the cloud says that it is broken"
+        if not situation.record_uuid:
+            return "it never joined the scheduler"
+        if situation.pinged:
+            return "it pinged the API and never joined the scheduler"
+        return "it never pinged the API, and never joined the scheduler"
 
     # What the arbiter has to know.
 
@@ -365,6 +441,8 @@ class NodeActor(Actor):
             if phase is not NodePhase.IDLE
             else readiness(situation, around.policy, wall, elapsed),
             idle_seen=situation.idle_views > 0,
+            record_uuid=situation.record_uuid,
+            pinged=situation.pinged,
             proved=BootOutcome.PROVED in self._told,
         )
         if standing != self._standing:

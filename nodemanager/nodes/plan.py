@@ -35,6 +35,8 @@ class Plan:
     wanted: int = 0
     """New nodes that the wishlist asks for within the limits, booted now or in a later turn."""
     reasons: Mapping[Shape, tuple[tuple[int, Reason], ...]] = field(default_factory=dict)
+    held: str = ""
+    """What keeps containers from getting a node, or everything from being done; empty when nothing does."""
     sentence: str = ""
     """The decision as one line, with its numbers."""
     numbers: Mapping[str, Any] = field(default_factory=dict)
@@ -140,19 +142,15 @@ def _told(stock: Stock, wishlist: Wishlist, policy: NodePolicy, made: Plan) -> P
     }
     deeds = [
         *(f"boot {n} x {size}" for size, n in Counter(s.name for s in made.boot).items()),
-        *(f"let {name} go: {why}" for name, why in made.leave.items()),
+        *_farewells(made.leave),
         *(f"keep {name}, which was leaving" for name in made.stay),
         *(f"withdraw {name}" for name in made.withdraw),
     ]
-    held = ""
-    if stock.stale:
-        held = f"; nothing is done: {stock.stale}"
-    elif unplaced:
-        held = f"; {unplaced} find no place: {_holds(made.reasons)}"
+    held = f"nothing is done: {stock.stale}" if stock.stale else _holds(made.reasons)
     sentence = (
         f"{'; '.join(deeds) or 'no change'} ({waiting} containers wait, {len(stock.nodes)} of "
         f"{policy.max_nodes} nodes, {numbers['coming']} coming, {numbers['idle']} idle, "
-        f"{stock.price:.4g} per hour{held})"
+        f"{stock.price:.4g} per hour{f'; {held}' if held else ''})"
     )
     return Plan(
         made.boot,
@@ -161,16 +159,30 @@ def _told(stock: Stock, wishlist: Wishlist, policy: NodePolicy, made: Plan) -> P
         made.withdraw,
         made.wanted,
         made.reasons,
+        held,
         sentence,
         numbers,
     )
 
 
+def _farewells(leave: Mapping[str, str]) -> Iterator[str]:
+    """One clause for each reason why nodes leave."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in leave.items():
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        yield f"let go of {', '.join(names)} ({why})"
+
+
 def _holds(reasons: Mapping[Shape, tuple[tuple[int, Reason], ...]]) -> str:
-    """The sentences of those that find no place, each once."""
-    held = (ReasonToken.NODE_BOOTING, ReasonToken.NO_NODE_FITS)
-    sentences = [r.sentence for line in reasons.values() for _, r in line if r.token not in held]
-    return "; ".join(dict.fromkeys(sentences))
+    """How many find no place, and why, each reason once."""
+    placed = (ReasonToken.NODE_BOOTING, ReasonToken.SCHEDULER_WAIT)
+    counts: Counter[str] = Counter()
+    for line in reasons.values():
+        for count, reason in line:
+            if reason.token not in placed:
+                counts[reason.sentence] += count
+    return "; ".join(f"{count} find no place: {words}" for words, count in counts.items())
 
 
 def _count(demands: tuple[Demand, ...]) -> int:

@@ -24,6 +24,7 @@ class NodePolicy:
     max_price_factor: float = 1.5
     boots_per_turn: int = 10
     turn_time: float = 1.0
+    record_poll_time: float = 60.0
     max_boot_failures: int = 5
     brake_time: float = 600.0
     capacity_pause: float = 60.0

@@ -141,6 +141,11 @@ class NodeSituation:
     """None when its tag names a size that is not configured any more."""
     ordered_at: float
     """Wall clock: when it was ordered; its age counts from here."""
+    record: Asked = Asked.DONE
+    """Its record at the API's `nodes`; DONE also where machines have none."""
+    record_uuid: str = ""
+    pinged: bool = False
+    """It has announced itself at its record."""
     created: Asked = Asked.NO
     cloud: CloudNode | None = None
     misses: int = 0
@@ -195,6 +200,7 @@ class NodeStep(StrEnum):
     """What a NodeActor can do."""
 
     WAIT = "wait"
+    MAKE_RECORD = "make-record"
     CREATE = "create"
     DRAIN = "drain"
     RESUME = "resume"
@@ -240,7 +246,7 @@ def next_step(
     if _is_gone(situation):
         return NodeStep.LET_GO
     if situation.cloud is None:
-        return NodeStep.CREATE if situation.created is Asked.NO else NodeStep.WAIT
+        return _before_it_exists(situation)
     if situation.destroy is not Asked.NO:
         return NodeStep.WAIT
     if _has_to_go(situation, policy, wall, elapsed):
@@ -252,6 +258,16 @@ def next_step(
     if situation.drain is not Asked.NO and not situation.resume_asked:
         return NodeStep.RESUME
     return NodeStep.WAIT
+
+
+def _before_it_exists(situation: NodeSituation) -> NodeStep:
+    match situation.record, situation.created:
+        case Asked.NO, _:
+            return NodeStep.MAKE_RECORD
+        case Asked.DONE, Asked.NO:
+            return NodeStep.CREATE
+        case _:
+            return NodeStep.WAIT
 
 
 def readiness(situation: NodeSituation, policy: NodePolicy, wall: float, elapsed: float) -> str:
