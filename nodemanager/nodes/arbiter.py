@@ -24,7 +24,7 @@ from typing import Any
 
 from nodemanager.actors.actor import Actor, ChildFailed, tell_if_alive
 from nodemanager.actors.timer import Schedule
-from nodemanager.api.node_records import ListRecords, RecordList
+from nodemanager.api.node_records import CleanRecord, ListRecords, RecordList
 from nodemanager.api.nodes import NodeRecord, pairs
 from nodemanager.clock import Clock
 from nodemanager.clouds.base import SIZE_TAG, CloudNode
@@ -72,6 +72,9 @@ from nodemanager.schedulers.messages import Look, SchedulerSilent, SchedulerView
 
 log = logging.getLogger(__name__)
 
+ORPHAN_SECONDS = 600.0
+"""A record that no machine is known for is freed when nothing was heard of it for so long: a machine whose
+create was lost may still turn up."""
 HISTORY = 500
 """Decisions that are kept for people to look at."""
 
@@ -276,6 +279,18 @@ class ArbiterActor(Actor):
             record = paired.get(child.standing.cloud_id)
             if record is not None:
                 tell_if_alive(child.actor, RecordIs(record))
+        self._clean_orphans(records)
+
+    def _clean_orphans(self, records: tuple[NodeRecord, ...]) -> None:
+        """Records that a former process had made for machines that never came, or have gone since."""
+        peers, now = self._to, self._clock.wall()
+        if peers.records is None or self._heard["cloud"] is None:
+            return
+        for record in records:
+            ours = record.dispatcher == self._template.dispatcher and bool(record.order)
+            silent = now - record.seen_at > ORPHAN_SECONDS
+            if ours and silent and record.order not in self._children:
+                peers.records.tell(CleanRecord(record.uuid, "its machine is gone"))
 
     def _note_standing(self, standing: NodeStanding) -> None:
         child = self._children.get(standing.name)
