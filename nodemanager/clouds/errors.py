@@ -41,3 +41,7 @@ class Denied(CloudError):
 
 class Gone(CloudError):
     """The node that the operation is about does not exist any more."""
+
+
+CERTAIN = (QuotaExceeded, NoCapacity, RateLimited, Denied, Gone)
+"""After these it is certain that a create has created nothing."""

@@ -12,14 +12,7 @@ from typing import Any, TypeAlias
 
 from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.clouds.base import Cloud, CloudNode
-from nodemanager.clouds.errors import (
-    CloudError,
-    Denied,
-    Gone,
-    NoCapacity,
-    QuotaExceeded,
-    RateLimited,
-)
+from nodemanager.clouds.errors import CERTAIN, CloudError
 from nodemanager.clouds.messages import CreateNode, DestroyNode, Ref, TagNode
 
 log = logging.getLogger(__name__)
@@ -48,10 +41,6 @@ class Done:
     task: Task
     result: tuple[CloudNode, ...] = ()
     error: CloudError | None = None
-
-
-_CERTAIN = (QuotaExceeded, NoCapacity, RateLimited, Denied, Gone)
-"""After these it is certain that nothing was created."""
 
 
 class CloudHand(Actor):
@@ -119,7 +108,7 @@ class CloudHand(Actor):
         try:
             return cloud.create(task.order)
         except CloudError as error:
-            if isinstance(error, _CERTAIN):
+            if isinstance(error, CERTAIN):
                 raise
             log.warning(
                 "creating %s: %s; looking whether it is there",

@@ -19,25 +19,24 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from nodemanager.actors.actor import Actor, ChildFailed, tell_if_alive
+from nodemanager.actors.actor import Actor, ChildFailed
 from nodemanager.actors.timer import Schedule
 from nodemanager.api.node_records import CleanRecord, ListRecords, RecordList
-from nodemanager.api.nodes import NodeRecord, pairs
+from nodemanager.api.nodes import NodeRecord
 from nodemanager.clock import Clock
-from nodemanager.clouds.base import SIZE_TAG, CloudNode
-from nodemanager.clouds.errors import NoCapacity, QuotaExceeded
+from nodemanager.clouds.base import CloudNode
 from nodemanager.clouds.messages import CloudSilent, CloudView, FollowCloud
-from nodemanager.model import Node, NodeSize, Resources
-from nodemanager.nodes.limits import Brake, Quota, Shortages, first_pause
+from nodemanager.model import Node, NodeSize
+from nodemanager.nodes.fleet import Fleet
+from nodemanager.nodes.lessons import Lessons
+from nodemanager.nodes.limits import Brake
 from nodemanager.nodes.messages import (
     Assess,
     Behave,
     Booted,
-    BootOutcome,
-    CloudIs,
     Decision,
     GetNodesStatus,
     Heard,
@@ -46,17 +45,15 @@ from nodemanager.nodes.messages import (
     NodesStatus,
     NodeStanding,
     Outlook,
-    RecordIs,
     Ref,
     ReleaseBrake,
-    SchedulerIs,
     Stay,
     WishesChanged,
     Wishlist,
     Withdraw,
 )
-from nodemanager.nodes.node import NodeActor, NodeSurroundings
-from nodemanager.nodes.order import OrderTemplate, host_of
+from nodemanager.nodes.node import NodeSurroundings
+from nodemanager.nodes.order import OrderTemplate
 from nodemanager.nodes.plan import Plan, plan
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import NodePhase
@@ -102,12 +99,6 @@ class _AskRecords:
     """To itself: list the API's records of nodes."""
 
 
-@dataclass(slots=True)
-class _Child:
-    actor: Ref
-    standing: NodeStanding
-
-
 class ArbiterActor(Actor):
     """See the module's docstring. It has to be told its `NodePeers` once they exist."""
 
@@ -121,19 +112,15 @@ class ArbiterActor(Actor):
         """`sizes` are cheapest first."""
         super().__init__()
         self._sizes = sizes
-        self._by_name = {size.name: size for size in sizes}
         self._policy = policy
         self._template = template
         self._clock = clock
         self._peers: NodePeers | None = None
         self._around: NodeSurroundings | None = None
-        self._children: dict[str, _Child] = {}
+        self._fleet = Fleet(sizes)
         self._scheduler_nodes: dict[str, Node] = {}
         self._heard: dict[str, float | None] = {"cloud": None, "scheduler": None, "API": None}
-        self._quota = Quota()
-        self._shortages = Shortages()
-        self._brake = Brake()
-        self._measured: dict[str, Resources] = {}
+        self._lessons = Lessons()
         self._serial = 0
         self._assessing: Stock | None = None
         self._next_turn_at = clock.elapsed()
@@ -181,7 +168,7 @@ class ArbiterActor(Actor):
             case Kill(name, why):
                 self._obey(name, message, f"an operator has {name} destroyed: {why}")
             case ReleaseBrake():
-                self._brake = Brake()
+                self._lessons = replace(self._lessons, brake=Brake())
                 self._record("an operator released the brake", {})
                 self._consider()
             case ChildFailed():
@@ -194,8 +181,7 @@ class ArbiterActor(Actor):
 
     def on_stop(self) -> None:
         """Its node actors end with it; machines stay."""
-        for child in self._children.values():
-            child.actor.stop(block=False)
+        self._fleet.stop()
 
     def on_failure(self, *_: object) -> None:
         """As when it is stopped: whoever comes next adopts."""
@@ -227,36 +213,19 @@ class ArbiterActor(Actor):
 
     def _see_cloud(self, nodes: tuple[CloudNode, ...], asked_at: float) -> None:
         self._heard["cloud"] = asked_at
-        listed = {node.name: node for node in nodes if self._template.is_ours(node)}
-        for name, node in listed.items():
-            if name not in self._children:
-                self._adopt(node)
-        for name, child in self._children.items():
-            tell_if_alive(child.actor, CloudIs(listed.get(name), asked_at))
-        self._consider()
-
-    def _adopt(self, node: CloudNode) -> None:
         if self._around is None:
             return
-        size = self._by_name.get(node.tags.get(SIZE_TAG, ""))
-        log.info(
-            "taking up %s (%s)",
-            node.name,
-            node.tags.get(SIZE_TAG, "of unknown size"),
-            extra={"action": "adopt", "node": node.name},
-        )
-        actor = NodeActor.adopt(self._around, node, size)
-        standing = NodeStanding(
-            node.name, host_of(node), size, NodePhase.BOOTING, self._clock.wall(), node.cloud_id
-        )
-        self._children[node.name] = _Child(actor, standing)
+        listed = {node.name: node for node in nodes if self._template.is_ours(node)}
+        for name, node in listed.items():
+            if name not in self._fleet:
+                self._fleet.adopt(self._around, node)
+        self._fleet.show_cloud(listed, asked_at)
+        self._consider()
 
     def _see_scheduler(self, view: SchedulerView) -> None:
         self._heard["scheduler"] = view.asked_at
         self._scheduler_nodes = {node.name: node for node in view.nodes}
-        for child in self._children.values():
-            node = self._scheduler_nodes.get(child.standing.host)
-            tell_if_alive(child.actor, SchedulerIs(node, view.asked_at))
+        self._fleet.show_scheduler(self._scheduler_nodes, view.asked_at)
         self._consider()
 
     def _ask_records(self) -> None:
@@ -269,109 +238,63 @@ class ArbiterActor(Actor):
         peers.timer.tell(Schedule(at, self.actor_ref, _AskRecords()))
 
     def _see_records(self, records: tuple[NodeRecord, ...]) -> None:
-        started = {
-            child.standing.cloud_id: child.standing.ordered_at
-            for child in self._children.values()
-            if child.standing.cloud_id
-        }
-        paired = pairs(records, started)
-        for child in self._children.values():
-            record = paired.get(child.standing.cloud_id)
-            if record is not None:
-                tell_if_alive(child.actor, RecordIs(record))
-        self._clean_orphans(records)
-
-    def _clean_orphans(self, records: tuple[NodeRecord, ...]) -> None:
-        """Records that a former process had made for machines that never came, or have gone since."""
+        """Tell the nodes, and free the records of machines that never came or have gone unnoticed."""
+        self._fleet.show_records(records)
         peers, now = self._to, self._clock.wall()
         if peers.records is None or self._heard["cloud"] is None:
             return
         for record in records:
             ours = record.dispatcher == self._template.dispatcher and bool(record.order)
             silent = now - record.seen_at > ORPHAN_SECONDS
-            if ours and silent and record.order not in self._children:
+            if ours and silent and record.order not in self._fleet:
                 peers.records.tell(CleanRecord(record.uuid, "its machine is gone"))
 
     def _note_standing(self, standing: NodeStanding) -> None:
-        child = self._children.get(standing.name)
-        if child is None:
+        before = self._fleet.note(standing)
+        if before is None:
             return
-        before, child.standing = child.standing, standing
-        if before.phase is not standing.phase:
-            log.info(
-                "%s is %s",
-                standing.name,
-                standing.phase.value,
-                extra={"action": "node_phase", "node": standing.name, "phase": standing.phase},
-            )
-        if before.phase is NodePhase.ASKED and standing.phase is not NodePhase.ASKED:
-            self._note_created(standing)
-        self._measure(standing)
-        if standing.phase is NodePhase.GONE:
-            del self._children[standing.name]
+        size, node = standing.size, standing.node
+        if size is not None:
+            unmade = (NodePhase.ASKED, NodePhase.GONE)
+            if before.phase is NodePhase.ASKED and standing.phase not in unmade:
+                self._lessons = self._lessons.created(size, self._fleet.existing)
+            if node is not None and standing.takes_work:
+                self._measure(size, node)
         self._consider()
 
-    def _note_created(self, standing: NodeStanding) -> None:
-        """The cloud could make one more of that size."""
-        if standing.phase is NodePhase.GONE or standing.size is None:
-            return
-        self._quota = self._quota.created(self._existing())
-        self._shortages = self._shortages.had(standing.size.name)
-
-    def _existing(self) -> int:
-        """Machines that the cloud has made: those that count against a quota."""
-        uncounted = (NodePhase.ASKED, NodePhase.GONE)
-        return sum(child.standing.phase not in uncounted for child in self._children.values())
-
-    def _measure(self, standing: NodeStanding) -> None:
-        """A node may have less than its size promises; then others of that size will, too."""
-        size, node = standing.size, standing.node
-        if size is None or node is None or not standing.takes_work:
-            return
-        promised = self._measured.get(size.name, size.resources)
-        found = _least(promised, node.total)
-        if found != promised:
+    def _measure(self, size: NodeSize, node: Node) -> None:
+        learnt = self._lessons.measure(size, node.total)
+        if learnt is not self._lessons:
             log.warning(
                 "%s has %s and not %s, as [Size %s] promises: such nodes are reckoned with what they have",
-                standing.host,
+                node.name,
                 node.total.as_dict(),
-                promised.as_dict(),
+                size.resources.as_dict(),
                 size.name,
                 extra={"action": "measured", "size": size.name},
             )
-            self._measured[size.name] = found
+        self._lessons = learnt
 
     def _note_outcome(self, booted: Booted) -> None:
         """Learn from how a boot came out."""
         now, policy = self._clock.elapsed(), self._policy
         self._outcomes[booted.outcome.value] += 1
-        match booted.outcome:
-            case BootOutcome.REFUSED if isinstance(booted.error, QuotaExceeded):
-                self._quota = self._quota.refused(self._existing(), policy, now)
-            case BootOutcome.REFUSED if booted.size is not None:
-                pause = first_pause(policy, no_capacity=isinstance(booted.error, NoCapacity))
-                self._shortages = self._shortages.short(
-                    booted.size.name, booted.words, pause, policy, now
-                )
-            case BootOutcome.FAILED | BootOutcome.DISAPPEARED:
-                self._brake = self._brake.failed(f"{booted.name}: {booted.words}", policy, now)
-                if self._brake.is_on(policy):
-                    self._record(
-                        f"the brake is on: {self._brake.failures} nodes in a row came to nothing, the "
-                        f"last was {self._brake.last}",
-                        {"failures": self._brake.failures},
-                    )
-            case BootOutcome.PROVED:
-                self._brake = self._brake.proved()
-            case BootOutcome.JOINED | BootOutcome.ABORTED | BootOutcome.REFUSED:
-                pass
+        before = self._lessons.brake
+        self._lessons = self._lessons.came_out(booted, self._fleet.existing, policy, now)
+        brake = self._lessons.brake
+        if brake.is_on(policy) and brake is not before:
+            self._record(
+                f"the brake is on: {brake.failures} nodes in a row came to nothing, the last was "
+                f"{brake.last}",
+                {"failures": brake.failures},
+            )
+        elif before.is_on(policy) and not brake.is_on(policy):
+            self._record(f"the brake is off: {booted.name} {booted.words}", {})
 
     def _see_failure(self, failure: ChildFailed) -> None:
         """A node actor crashed: the next cloud list brings the machine back."""
         name = str(failure.key)
-        child = self._children.get(name)
-        if child is not None and child.actor == failure.actor:
-            del self._children[name]
+        if self._fleet.crashed(name, failure.actor):
             log.error(
                 "the actor of %s crashed (%s); taken up again from the next list",
                 name,
@@ -380,12 +303,10 @@ class ArbiterActor(Actor):
             )
 
     def _obey(self, name: str, message: Behave | Kill, sentence: str) -> None:
-        child = self._children.get(name)
-        if child is None:
+        if self._fleet.tell(name, message):
+            self._record(sentence, {"node": name})
+        else:
             log.warning("there is no node %s", name, extra={"action": "operator"})
-            return
-        tell_if_alive(child.actor, message)
-        self._record(sentence, {"node": name})
 
     # The turn.
 
@@ -406,7 +327,7 @@ class ArbiterActor(Actor):
 
     def _take_stock(self) -> Stock:
         now = self._clock.elapsed()
-        nodes = tuple(child.standing for child in self._children.values())
+        nodes, lessons = self._fleet.standings, self._lessons
         hosts = {node.host for node in nodes}
         ages = {name: None if at is None else now - at for name, at in self._heard.items()}
         return Stock(
@@ -416,11 +337,11 @@ class ArbiterActor(Actor):
             nodes=nodes,
             others=tuple(n for n in self._scheduler_nodes.values() if n.name not in hosts),
             sizes=self._sizes,
-            quota=self._quota,
-            shortages=self._shortages,
-            brake=self._brake,
+            quota=lessons.quota,
+            shortages=lessons.shortages,
+            brake=lessons.brake,
             stale=staleness(ages, self._policy),
-            measured=dict(self._measured),
+            measured=lessons.measured,
         )
 
     def _decide(self, wishlist: Wishlist) -> None:
@@ -447,23 +368,14 @@ class ArbiterActor(Actor):
         around = self._around
         if around is None:
             return
-        in_use = frozenset(child.standing.record_uuid for child in self._children.values())
         for size in made.boot:
-            name = self._template.new_name()
-            standing = NodeStanding(name, name, size, NodePhase.ASKED, self._clock.wall())
-            actor = NodeActor.boot(around, name, size, in_use)
-            self._children[name] = _Child(actor, standing)
+            self._fleet.boot(around, size)
         for name, why in made.leave.items():
-            self._tell_node(name, Leave(why))
+            self._fleet.tell(name, Leave(why))
         for name in made.stay:
-            self._tell_node(name, Stay("it is wanted again"))
+            self._fleet.tell(name, Stay("it is wanted again"))
         for name in made.withdraw:
-            self._tell_node(name, Withdraw())
-
-    def _tell_node(self, name: str, message: Any) -> None:
-        child = self._children.get(name)
-        if child is not None:
-            tell_if_alive(child.actor, message)
+            self._fleet.tell(name, Withdraw())
 
     def _tell_outlook(self, stock: Stock, made: Plan) -> None:
         self._to.dispatcher.tell(
@@ -482,32 +394,23 @@ class ArbiterActor(Actor):
 
     def _status(self) -> NodesStatus:
         stock, wishlist, now = self._take_stock(), self._last_wishlist, self._clock.elapsed()
+        shortages, brake = stock.shortages, stock.brake
         return NodesStatus(
             nodes=stock.nodes,
             wishlist={} if wishlist is None else wishlist.sizes,
             waiting=0 if wishlist is None else sum(d.count for d in wishlist.demands),
             unplaced=0 if wishlist is None else sum(wishlist.packing.unplaced.values()),
             price=stock.price,
-            quota=self._quota.limit,
+            quota=stock.quota.limit,
             unavailable={
-                name: self._shortages.until(name) - now
-                for name in sorted(self._shortages.unavailable(now))
+                name: shortages.until(name) - now for name in sorted(shortages.unavailable(now))
             },
-            brake=self._brake.last if self._brake.is_on(self._policy) else "",
+            brake=brake.last if brake.is_on(self._policy) else "",
             stale=stock.stale,
             outcomes=dict(self._outcomes),
             history=tuple(self._history),
             bootable_cores=bootable_cores(stock, self._policy),
         )
-
-
-def _least(one: Resources, other: Resources) -> Resources:
-    return Resources(
-        min(one.cores, other.cores),
-        min(one.ram_bytes, other.ram_bytes),
-        min(one.scratch_bytes, other.scratch_bytes),
-        min(one.gpus, other.gpus),
-    )
 
 
 def _prefixed(numbers: Mapping[str, Any]) -> dict[str, Any]:

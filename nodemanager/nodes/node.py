@@ -15,8 +15,8 @@ from nodemanager.actors.actor import Actor
 from nodemanager.api.node_records import CleanRecord, MakeRecord, RecordMade, RecordRefused
 from nodemanager.api.nodes import NodeRecord
 from nodemanager.clock import Clock
-from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode, CloudState
-from nodemanager.clouds.errors import CloudError, QuotaExceeded
+from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode
+from nodemanager.clouds.errors import CERTAIN, CloudError, QuotaExceeded
 from nodemanager.clouds.messages import (
     Created,
     CreateFailed,
@@ -28,7 +28,7 @@ from nodemanager.clouds.messages import (
     Forgone,
     TagNode,
 )
-from nodemanager.model import Node, NodeSize, NodeState, format_seconds
+from nodemanager.model import NodeSize, format_seconds
 from nodemanager.nodes.messages import (
     Behave,
     Booted,
@@ -43,6 +43,7 @@ from nodemanager.nodes.messages import (
     Stay,
     Withdraw,
 )
+from nodemanager.nodes.observe import seen_in_cloud, seen_in_scheduler
 from nodemanager.nodes.order import (
     OrderTemplate,
     Ping,
@@ -52,28 +53,18 @@ from nodemanager.nodes.order import (
     record_of,
 )
 from nodemanager.nodes.policy import NodePolicy
+from nodemanager.nodes.report import epitaph, outcomes_of, standing_of, verdict
 from nodemanager.nodes.states import (
     Asked,
     Behaviour,
-    NodePhase,
     NodeSituation,
     NodeStep,
     age,
-    is_ours_drained,
-    is_proved,
     next_step,
-    phase_of,
-    readiness,
 )
 from nodemanager.schedulers.messages import Drain, NodeSet, Resume
 
 log = logging.getLogger(__name__)
-
-NODE_ORDER_PATIENCE_SECONDS = 30.0
-"""How long a drain or resume may go unanswered before it is asked for again."""
-
-_UP = frozenset({NodeState.IDLE, NodeState.BUSY, NodeState.DRAINING, NodeState.DRAINED})
-_TAKES_WORK = frozenset({NodeState.IDLE, NodeState.BUSY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +98,8 @@ class NodeActor(Actor):
         self._standing: NodeStanding | None = None
         self._told: set[BootOutcome] = set()
         self._over = False
+        self._doubtful = False
+        """The create failed, and the machine may turn up all the same: its record is left to it."""
 
     @classmethod
     def boot(
@@ -140,9 +133,10 @@ class NodeActor(Actor):
         """Note what the message tells, then do what is called for."""
         match message:
             case CloudIs(cloud, asked_at):
-                self._note_cloud(cloud, asked_at)
+                self._situation = seen_in_cloud(self._situation, cloud, asked_at)
             case SchedulerIs(node, asked_at):
-                self._note_scheduler(node, asked_at)
+                now = self._around.clock.elapsed()
+                self._situation = seen_in_scheduler(self._situation, node, asked_at, now)
             case RecordMade(_, record):
                 self._note_record(record)
             case RecordRefused(_, error):
@@ -178,48 +172,6 @@ class NodeActor(Actor):
 
     # What messages tell.
 
-    def _note_cloud(self, cloud: CloudNode | None, asked_at: float) -> None:
-        before = self._situation
-        if before.cloud is None:
-            if cloud is not None:
-                # Its create is under way or was given up: here it is.
-                self._change(created=Asked.DONE, cloud=cloud, listed_at=asked_at)
-            return
-        if cloud is None:
-            self._change(misses=before.misses + 1, listed_at=asked_at)
-            return
-        again = before.destroy is Asked.DONE
-        self._change(
-            cloud=cloud,
-            misses=0,
-            listed_at=asked_at,
-            # It was to be destroyed and is still there: once more.
-            destroy=Asked.NO if again and not _is_stopping(cloud) else before.destroy,
-        )
-
-    def _note_scheduler(self, node: Node | None, asked_at: float) -> None:
-        before, now = self._situation, self._around.clock.elapsed()
-        up = node is not None and node.state in _UP
-        joined_at = before.joined_at
-        if up and joined_at is None:
-            joined_at = now
-        is_idle = node is not None and node.state in (NodeState.IDLE, NodeState.DRAINED)
-        self._change(
-            node=node,
-            viewed_at=asked_at,
-            joined_at=joined_at,
-            down_views=0 if up or joined_at is None else before.down_views + 1,
-            idle_views=before.idle_views + 1 if is_idle else 0,
-            idle_since=(before.idle_since or now) if is_idle else None,
-        )
-        if before.drain is Asked.NO and asked_at >= before.node_order_at and is_ours_drained(node):
-            # A former process did that: its drain is ours to use or to end.
-            self._change(drain=Asked.DONE, drained_at=asked_at)
-        elif asked_at - before.node_order_at > NODE_ORDER_PATIENCE_SECONDS:
-            # The scheduler refused what was asked of it; ask again if it is still wanted.
-            unanswered = before.drain is Asked.YES
-            self._change(drain=Asked.NO if unanswered else before.drain, resume_asked=False)
-
     def _note_record(self, record: NodeRecord) -> None:
         """It is to join under the name that the API has given it."""
         self._ping = Ping(record.uuid, record.ping_secret)
@@ -243,6 +195,7 @@ class NodeActor(Actor):
             error,
             extra={"action": "create_failed", "node": self._situation.name},
         )
+        self._doubtful = not isinstance(error, CERTAIN)
         self._change(over=f"it was not created: {error}")
         self._tell_outcome(BootOutcome.REFUSED, str(error), error)
 
@@ -282,8 +235,7 @@ class NodeActor(Actor):
         wall, elapsed = around.clock.wall(), around.clock.elapsed()
         step = next_step(self._situation, around.policy, wall, elapsed)
         self._take(step, elapsed)
-        self._tell_outcomes(elapsed)
-        self._tell_standing(wall, elapsed)
+        self._report(wall, elapsed)
         if step is NodeStep.LET_GO:
             self._over = True
             self.stop()
@@ -305,8 +257,8 @@ class NodeActor(Actor):
             case NodeStep.DESTROY:
                 self._destroy()
             case NodeStep.LET_GO:
-                if around.records is not None and situation.record_uuid:
-                    around.records.tell(CleanRecord(situation.record_uuid, self._epitaph()))
+                if around.records is not None and situation.record_uuid and not self._doubtful:
+                    around.records.tell(CleanRecord(situation.record_uuid, epitaph(situation)))
             case NodeStep.WAIT:
                 pass
 
@@ -320,12 +272,6 @@ class NodeActor(Actor):
             MakeRecord(situation.name, size.name, size.price, self.actor_ref, self._records_in_use)
         )
 
-    def _epitaph(self) -> str:
-        """Why it is no more, for people who look at its record."""
-        situation = self._situation
-        why = situation.over or situation.killed or situation.leaving
-        return f"shut down by the node manager: {why or 'it was of no use'}"
-
     def _create(self) -> None:
         situation = self._situation
         if situation.size is None:
@@ -337,10 +283,11 @@ class NodeActor(Actor):
         self._around.cloud.tell(CreateNode(order, self.actor_ref))
 
     def _destroy(self) -> None:
-        situation = self._situation
+        around, situation = self._around, self._situation
+        wall = around.clock.wall()
         if situation.cloud is None:
             return
-        why = situation.killed or situation.leaving or self._verdict()
+        why = situation.killed or situation.leaving or verdict(situation, around.policy, wall)
         log.info(
             "destroying %s: %s",
             situation.name,
@@ -348,55 +295,9 @@ class NodeActor(Actor):
             extra={"action": "destroy", "node": situation.name},
         )
         self._change(destroy=Asked.YES)
-        self._around.cloud.tell(DestroyNode(situation.cloud, self.actor_ref))
-
-    def _verdict(self) -> str:
-        around = self._around
-        match phase_of(self._situation, around.policy, around.clock.wall()):
-            case NodePhase.FAILED:
-                return self._why_failed()
-            case NodePhase.LOST:
-                return "the scheduler says that it is down"
-            case _:
-                return "an operator drained it"
-
-    def _why_failed(self) -> str:
-        situation = self._situation
-        if situation.cloud is not None and situation.cloud.state is CloudState.BROKEN:
-            return "the cloud says that it is broken"
-        if not situation.record_uuid:
-            return "it never joined the scheduler"
-        if situation.pinged:
-            return "it pinged the API and never joined the scheduler"
-        return "it never pinged the API, and never joined the scheduler"
+        around.cloud.tell(DestroyNode(situation.cloud, self.actor_ref))
 
     # What the arbiter has to know.
-
-    def _tell_outcomes(self, elapsed: float) -> None:
-        """How the boot came out, as far as that is known by now; each outcome is told once."""
-        around, situation = self._around, self._situation
-        phase = phase_of(situation, around.policy, around.clock.wall())
-        joined = situation.joined_at is not None
-        if joined:
-            self._tell_outcome(BootOutcome.JOINED, f"joined as {situation.host}")
-        if is_proved(situation, elapsed) or (phase is NodePhase.DESTROYING and self._went_well()):
-            self._tell_outcome(BootOutcome.PROVED, "has been of use")
-        elif phase is NodePhase.FAILED:
-            self._tell_outcome(BootOutcome.FAILED, self._verdict())
-        elif phase is NodePhase.LOST and BootOutcome.PROVED not in self._told:
-            self._tell_outcome(BootOutcome.FAILED, "it joined and was lost at once")
-        elif phase is NodePhase.GONE and not self._told:
-            if situation.over or situation.destroy is not Asked.NO:
-                self._tell_outcome(BootOutcome.ABORTED, situation.over or "it was not wanted")
-            else:
-                self._tell_outcome(BootOutcome.DISAPPEARED, "the machine vanished")
-        elif phase is NodePhase.GONE and situation.destroy is Asked.NO and joined:
-            self._tell_outcome(BootOutcome.DISAPPEARED, "the machine vanished")
-
-    def _went_well(self) -> bool:
-        """It joined, was idle in the end, and leaves because nobody wants it."""
-        situation = self._situation
-        return situation.joined_at is not None and not situation.killed and not situation.down_views
 
     def _tell_outcome(
         self, outcome: BootOutcome, words: str, error: CloudError | None = None
@@ -417,38 +318,13 @@ class NodeActor(Actor):
             extra={"action": "boot_outcome", "node": situation.name, "outcome": outcome.value},
         )
 
-    def _tell_standing(self, wall: float, elapsed: float) -> None:
+    def _report(self, wall: float, elapsed: float) -> None:
+        """Tell the arbiter what is new: each outcome once, the standing whenever it changes."""
         around, situation = self._around, self._situation
-        node = situation.node
-        phase = phase_of(situation, around.policy, wall)
-        takes_work = (
-            phase in (NodePhase.IDLE, NodePhase.BUSY)
-            and node is not None
-            and node.state in _TAKES_WORK
-        )
-        standing = NodeStanding(
-            name=situation.name,
-            host=situation.host,
-            size=situation.size,
-            phase=phase,
-            ordered_at=situation.ordered_at,
-            cloud_id="" if situation.cloud is None else situation.cloud.cloud_id,
-            node=node,
-            behaviour=situation.behaviour,
-            leaving=situation.leaving,
-            takes_work=takes_work,
-            not_ready=""
-            if phase is not NodePhase.IDLE
-            else readiness(situation, around.policy, wall, elapsed),
-            idle_seen=situation.idle_views > 0,
-            record_uuid=situation.record_uuid,
-            pinged=situation.pinged,
-            proved=BootOutcome.PROVED in self._told,
-        )
+        for outcome, words in outcomes_of(situation, self._told, around.policy, wall, elapsed):
+            self._tell_outcome(outcome, words)
+        proved = BootOutcome.PROVED in self._told
+        standing = standing_of(situation, around.policy, wall, elapsed, proved=proved)
         if standing != self._standing:
             self._standing = standing
             around.arbiter.tell(standing)
-
-
-def _is_stopping(cloud: CloudNode) -> bool:
-    return cloud.state is CloudState.STOPPING

@@ -1,0 +1,107 @@
+"""What a node tells the arbiter, and people, of itself: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from nodemanager.clouds.base import CloudState
+from nodemanager.model import NodeState
+from nodemanager.nodes.messages import BootOutcome, NodeStanding
+from nodemanager.nodes.policy import NodePolicy
+from nodemanager.nodes.states import (
+    Asked,
+    NodePhase,
+    NodeSituation,
+    is_proved,
+    phase_of,
+    readiness,
+)
+
+_TAKES_WORK = frozenset({NodeState.IDLE, NodeState.BUSY})
+
+
+def standing_of(
+    situation: NodeSituation, policy: NodePolicy, wall: float, elapsed: float, *, proved: bool
+) -> NodeStanding:
+    """How it is."""
+    phase, node = phase_of(situation, policy, wall), situation.node
+    is_idle = phase is NodePhase.IDLE
+    return NodeStanding(
+        name=situation.name,
+        host=situation.host,
+        size=situation.size,
+        phase=phase,
+        ordered_at=situation.ordered_at,
+        cloud_id="" if situation.cloud is None else situation.cloud.cloud_id,
+        node=node,
+        behaviour=situation.behaviour,
+        leaving=situation.leaving,
+        takes_work=(
+            phase in (NodePhase.IDLE, NodePhase.BUSY)
+            and node is not None
+            and node.state in _TAKES_WORK
+        ),
+        not_ready=readiness(situation, policy, wall, elapsed) if is_idle else "",
+        idle_seen=situation.idle_views > 0,
+        record_uuid=situation.record_uuid,
+        pinged=situation.pinged,
+        proved=proved,
+    )
+
+
+def outcomes_of(
+    situation: NodeSituation,
+    told: Collection[BootOutcome],
+    policy: NodePolicy,
+    wall: float,
+    elapsed: float,
+) -> Iterator[tuple[BootOutcome, str]]:
+    """How its boot came out, as far as that is known by now, with words; those `told` before included."""
+    phase = phase_of(situation, policy, wall)
+    if situation.joined_at is not None:
+        yield BootOutcome.JOINED, f"joined as {situation.host}"
+    if is_proved(situation, elapsed) or _left_in_peace(situation, phase):
+        yield BootOutcome.PROVED, "has been of use"
+    elif phase is NodePhase.FAILED or (phase is NodePhase.LOST and BootOutcome.PROVED not in told):
+        yield BootOutcome.FAILED, verdict(situation, policy, wall)
+    elif phase is NodePhase.GONE and not situation.over and situation.destroy is Asked.NO:
+        yield BootOutcome.DISAPPEARED, "the machine vanished"
+    elif phase is NodePhase.GONE and not told:
+        yield BootOutcome.ABORTED, situation.over or "it was not wanted any more"
+
+
+def verdict(situation: NodeSituation, policy: NodePolicy, wall: float) -> str:
+    """Why it is destroyed although nobody asked it to leave."""
+    match phase_of(situation, policy, wall):
+        case NodePhase.FAILED:
+            return _why_failed(situation)
+        case NodePhase.LOST:
+            return "it had joined, and the scheduler says that it is down"
+        case _:
+            return "an operator drained it"
+
+
+def epitaph(situation: NodeSituation) -> str:
+    """Why it is no more, for people who look at its record."""
+    why = situation.over or situation.killed or situation.leaving
+    return f"shut down by the node manager: {why or 'it was of no use'}"
+
+
+def _left_in_peace(situation: NodeSituation, phase: NodePhase) -> bool:
+    """It joined, was up to the end, and leaves because nobody wants it."""
+    return (
+        phase is NodePhase.DESTROYING
+        and situation.joined_at is not None
+        and not situation.killed
+        and not situation.down_views
+    )
+
+
+def _why_failed(situation: NodeSituation) -> str:
+    if situation.cloud is not None and situation.cloud.state is CloudState.BROKEN:
+        return "the cloud says that it is broken"
+    if not situation.record_uuid:
+        return "it never joined the scheduler"
+    if situation.pinged:
+        return "it pinged the API and never joined the scheduler"
+    return "it never pinged the API, and never joined the scheduler"
