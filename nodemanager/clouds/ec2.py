@@ -161,7 +161,7 @@ class Ec2(LibcloudCloud):
         if order.size.preemptible:
             arguments |= {"ex_spot": True, "ex_spot_max_price": options.spot_max_price}
         if subnet:
-            network = EC2NetworkSubnet(subnet, subnet, "")  # type: ignore[no-untyped-call]
+            network = EC2NetworkSubnet(subnet, subnet, "")
             groups = list(self._group_ids())
             return {**arguments, "ex_subnet": network, "ex_security_group_ids": groups}
         return {**arguments, "ex_security_groups": list(options.security_groups)}
