@@ -17,10 +17,11 @@ from rich.markup import escape
 from rich.text import Text
 
 from nodemanager.api.connection import call
+from nodemanager.api.endpoint import outer_endpoint
 from nodemanager.clouds.base import Cloud
 from nodemanager.clouds.make import make_cloud
 from nodemanager.config import Config, describe
-from nodemanager.daemon import make_scheduler, outer_endpoint
+from nodemanager.daemon import make_scheduler
 from nodemanager.errors import NodeManagerError
 from nodemanager.model import Finding, NodeSize, format_bytes
 from nodemanager.nodes.catalogue import read_catalogue

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor
 from nodemanager.actors.timer import TimerActor
 from nodemanager.actors.watchdog import Watchdog
 from nodemanager.api.client import ArvadosApi
-from nodemanager.api.connection import connect
+from nodemanager.api.endpoint import Endpoint
 from nodemanager.clock import Clock, SystemClock
+from nodemanager.clouds.make import LOOPBACK, cloud_dir
 from nodemanager.config import Config
 from nodemanager.config.nodes import ONE
 from nodemanager.dispatch.dispatcher import DispatchSettings
@@ -33,6 +33,7 @@ from nodemanager.errors import ConfigError
 from nodemanager.runner.spec import API_STORE, RunnerSpec
 from nodemanager.schedulers.actor import Pace
 from nodemanager.schedulers.base import Scheduler, SchedulerContext
+from nodemanager.schedulers.local import LocalScheduler
 from nodemanager.schedulers.registry import find_scheduler
 
 log = logging.getLogger(__name__)
@@ -40,25 +41,6 @@ log = logging.getLogger(__name__)
 GROUP = "dispatcher"
 HELD_CALL_MARGIN_SECONDS = 15.0
 """How much longer than a held-open call its connection waits for the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the API is, and as whom to speak to it."""
-
-    url: str
-    token: str
-    ca_file: Path | None
-    insecure: bool = False
-
-    def __repr__(self) -> str:
-        return f"Endpoint({self.url!r})"
-
-    def connect(self, timeout: float) -> Any:
-        """The client object for one thread; see `nodemanager.api.connection.connect`."""
-        return connect(
-            self.url, self.token, ca_file=self.ca_file, insecure=self.insecure, timeout=timeout
-        )
 
 
 class Daemon:
@@ -120,20 +102,17 @@ class Daemon:
         return group[0] if group else None
 
 
-def outer_endpoint(config: Config) -> Endpoint:
-    """The API that `[Arvados]` names, when it is not the embedded one."""
-    arvados = config.arvados
-    return Endpoint(f"https://{arvados.host}", arvados.token, arvados.certs_file, arvados.insecure)
-
-
 def make_scheduler(config: Config) -> Scheduler:
     """The scheduler module that `[Dispatch] scheduler` names; raises `ConfigError`."""
     module = find_scheduler(config.dispatch.scheduler)
+    options = dict(config.scheduler.options)
+    if issubclass(module, LocalScheduler) and config.cloud.provider == LOOPBACK:
+        options.setdefault("machines", str(cloud_dir(config)))
     return module(
         SchedulerContext(
             cluster_id=config.arvados.cluster_id,
             state_dir=_scheduler_dir(config),
-            options=config.scheduler.options,
+            options=options,
             command_seconds=config.scheduler.command_timeout,
         )
     )
@@ -155,6 +134,7 @@ def _make_directories(config: Config) -> None:
     mounted would scatter logs and outputs over the disks of the nodes.
     """
     _scheduler_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
+    cloud_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
     store = config.runner.store
     if store is None:
         return
@@ -190,7 +170,7 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         claim_wait_seconds=wait,
         clock=clock,
         timer=timer,
-        nodes=node_plant(config, lambda: endpoint.connect(config.arvados.timeout)),
+        nodes=node_plant(config, endpoint),
     )
 
 

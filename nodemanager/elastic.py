@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from urllib.parse import urlsplit
 
+from nodemanager.api.endpoint import Endpoint
 from nodemanager.api.nodes import ArvadosNodes
 from nodemanager.clouds.actor import CloudPace
+from nodemanager.clouds.bootscript import BootValues, load_template, ping_url, render
 from nodemanager.clouds.make import make_cloud
 from nodemanager.clouds.registry import find_cloud
 from nodemanager.config import Config
 from nodemanager.config.nodes import ONE
 from nodemanager.dispatch.group import NodePlant
+from nodemanager.model import NodeSize
 from nodemanager.nodes.catalogue import Catalogue, read_catalogue
-from nodemanager.nodes.order import OrderTemplate
+from nodemanager.nodes.order import OrderTemplate, Ping, Script
 from nodemanager.nodes.policy import NodePolicy
 
 
-def node_plant(config: Config, connect: Callable[[], Any]) -> NodePlant | None:
+def node_plant(config: Config, endpoint: Endpoint) -> NodePlant | None:
     """What the config file says about nodes; None when it names no provider.
 
-    `connect` makes a client object of the API for one thread (see `nodemanager.api.connection`).
     The cloud is asked for its sizes if the file leaves something about them open. Raises `ConfigError` or
     `CloudError`.
     """
@@ -37,6 +39,7 @@ def node_plant(config: Config, connect: Callable[[], Any]) -> NodePlant | None:
             cluster_id=config.arvados.cluster_id,
             dispatcher=config.dispatch.name,
             tags=dict(cloud.tags),
+            script=_boot_script(config, endpoint),
         ),
         pace=CloudPace(
             list_seconds=daemon.cloudlist_poll_time or daemon.poll_time,
@@ -47,7 +50,9 @@ def node_plant(config: Config, connect: Callable[[], Any]) -> NodePlant | None:
         call_seconds=cloud.operation_timeout,
         in_process=driver.in_process,
         connect_records=(
-            (lambda: ArvadosNodes(connect(), config.dispatch.name)) if driver.pings else None
+            (lambda: ArvadosNodes(endpoint.connect(config.arvados.timeout), config.dispatch.name))
+            if driver.pings
+            else None
         ),
         record_stale_seconds=daemon.node_stale_after,
     )
@@ -59,6 +64,29 @@ def _catalogue(config: Config) -> Catalogue:
         return read_catalogue(config, cloud.sizes)
     finally:
         cloud.close()
+
+
+def _boot_script(config: Config, endpoint: Endpoint) -> Script:
+    """What renders the boot script of each node. Raises `ConfigError` if its template cannot be used."""
+    cloud = config.cloud
+    template = load_template(cloud.boot_script)
+    # Nodes may know the API by another name than we do.
+    outside = urlsplit(config.api.advertise_url or endpoint.url).netloc
+    ping_host = config.cloud_create.options.get("ping_host", outside)
+    common = BootValues(
+        join_command=cloud.join_command,
+        ca_certificate="" if endpoint.ca_file is None else endpoint.ca_file.read_text("ascii"),
+        insecure=endpoint.insecure,
+    )
+
+    def script(host: str, _size: NodeSize, ping: Ping | None) -> str:
+        values = replace(common, host_name=host)
+        if ping is not None:
+            url = ping_url(ping_host, ping.record_uuid)
+            values = replace(values, ping_url=url, ping_secret=ping.secret)
+        return render(template, values)
+
+    return script
 
 
 def _policy(config: Config, catalogue: Catalogue) -> NodePolicy:

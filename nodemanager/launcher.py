@@ -22,12 +22,13 @@ from rich.console import Console
 
 from nodemanager import __version__, logs
 from nodemanager.api.embedded import EmbeddedServer
+from nodemanager.api.endpoint import Endpoint, outer_endpoint
 from nodemanager.api.keeper import EmbeddedKeeper
 from nodemanager.api.requests import ArvadosRequests
 from nodemanager.check import check
 from nodemanager.clock import SystemClock
 from nodemanager.config import Config, load
-from nodemanager.daemon import Daemon, Endpoint, outer_endpoint
+from nodemanager.daemon import Daemon
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
 from nodemanager.runs.record import RunRecords
 from nodemanager.runs.request_file import load_requests

@@ -32,6 +32,10 @@ class Ping:
     secret: str = field(repr=False)
 
 
+Script = Callable[[str, NodeSize, Ping | None], str]
+"""Renders the boot script of a machine that is to join under a host name."""
+
+
 def no_script(_host: str, _size: NodeSize, _ping: Ping | None) -> str:
     """For clouds whose machines run no boot script."""
     return ""
@@ -46,8 +50,7 @@ class OrderTemplate:
     """`[Dispatch] name`: the daemon whose nodes they are."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """`[Cloud] tags`: put on every machine."""
-    script: Callable[[str, NodeSize, Ping | None], str] = no_script
-    """Renders the boot script of a machine that is to join under a host name."""
+    script: Script = no_script
 
     def new_name(self) -> str:
         """A name that no machine ever had."""
