@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from enum import IntEnum
 
 from nodemanager.model import Reason, ReasonToken, Resources, format_bytes, format_seconds
-from nodemanager.nodes.demand import Offer, Shape
+from nodemanager.nodes.demand import Offer, Packing, Shape
 from nodemanager.nodes.messages import NodeStanding, Wishlist
 from nodemanager.nodes.policy import NodePolicy
-from nodemanager.nodes.stock import COMING, Stock, offer_of, tightest
+from nodemanager.nodes.stock import COMING, Limit, Stock, offer_of, tightest
 
 MOST_NAMES = 5
 """So many sizes are named in a sentence."""
@@ -18,149 +18,168 @@ _ADVICE = {
     ReasonToken.NODE_LIMIT: "it is booted for when other nodes have gone; [Daemon] max_nodes is the knob",
     ReasonToken.CLOUD_QUOTA: "ask the cloud's operator for a higher quota",
     ReasonToken.BOOT_BRAKE: "look at the nodes that failed, then release the brake",
-    ReasonToken.NODES_UNKNOWN: "",
 }
 
 Line = tuple[tuple[int, Reason], ...]
 """For one shape, most urgent first: so many containers wait for this reason."""
 
 
+class _Place(IntEnum):
+    """What kind of place it has, in the order of the time it takes."""
+
+    HERE = 0
+    STAYS = 1
+    COMING = 2
+    ORDERED = 3
+
+
 def reasons_of(stock: Stock, wishlist: Wishlist, policy: NodePolicy) -> Mapping[Shape, Line]:
-    """The reasons of all that wait, but for those that have a room on a node that is here: their scheduler
-    will start them, and says itself what they wait for. Those come first in their line, with no reason."""
-    packing = wishlist.packing
-    coming = {node.host: node for node in stock.nodes if node.phase in COMING}
-    leaving = {node.host for node in stock.nodes if node.leaving}
-    offer = offer_of(stock, policy)
+    """The reason of everything that waits.
+
+    What has a room on a node that is here comes first in its line, with the scheduler's own token: the scheduler
+    will start it, and says itself what it waits for.
+    """
     lines: dict[Shape, list[tuple[int, Reason]]] = {}
+    packing, words = wishlist.packing, _Words(stock, policy)
+    placed = _placed(stock, packing, words)
     for index, demand in enumerate(wishlist.demands):
         line = lines.setdefault(demand.shape, [])
-        line += _on_the_way(stock, wishlist, index, coming, leaving)
+        line += placed.get(index, ())
         if count := packing.unplaced.get(index, 0):
-            line.append((count, _held(demand.shape, stock, offer, policy)))
+            line.append((count, words.held(demand.shape)))
         if count := packing.unfit.get(index, 0):
-            line.append((count, _unfit(demand.shape, stock)))
+            line.append((count, words.unfit(demand.shape)))
     return {shape: tuple(line) for shape, line in lines.items() if line}
 
 
-def _on_the_way(
-    stock: Stock,
-    wishlist: Wishlist,
-    index: int,
-    coming: Mapping[str, NodeStanding],
-    leaving: set[str],
-) -> Iterator[tuple[int, Reason]]:
-    """Those that have a place on a node that is coming, that stays, or that is about to be ordered."""
-    by_size: Counter[str] = Counter()
+def _placed(
+    stock: Stock, packing: Packing, words: _Words
+) -> Mapping[int, list[tuple[int, Reason]]]:
+    """For each demand: those that have a place, by `_Place`."""
+    nodes = {node.host: node for node in stock.nodes}
+    counts: dict[int, dict[tuple[_Place, str], int]] = {}
     oldest: dict[str, NodeStanding] = {}
-    kept = here = 0
-    for host, load in wishlist.packing.rooms.items():
-        count = load.counts.get(index, 0)
-        node = coming.get(host)
-        if not count:
-            continue
-        if host in leaving:
-            kept += count
-        elif node is not None and node.size is not None:
-            by_size[node.size.name] += count
-            first = oldest.setdefault(node.size.name, node)
-            if node.ordered_at < first.ordered_at:
-                oldest[node.size.name] = node
-        else:
-            here += count
-    if here:
-        yield here, Reason(ReasonToken.SCHEDULER_WAIT, "there is room for it", since=stock.wall)
-    if kept:
-        yield (
-            kept,
-            Reason(
-                ReasonToken.NODE_BOOTING,
-                "a node that was to leave stays for it",
-                since=stock.wall,
-            ),
-        )
-    for size, count in by_size.items():
-        waited = format_seconds(stock.wall - oldest[size].ordered_at)
-        yield (
-            count,
-            Reason(
-                ReasonToken.NODE_BOOTING,
-                f"waits for a node of size {size} that is booting",
-                facts={"size": size, "node": oldest[size].name, "ordered": waited},
-                since=stock.wall,
-            ),
-        )
-    for new in wishlist.packing.new:
-        if count := new.load.counts.get(index, 0) * new.count:
-            sentence = f"a node of size {new.size.name} is being ordered for it"
-            facts = {"size": new.size.name}
-            yield count, Reason(ReasonToken.NODE_BOOTING, sentence, facts, since=stock.wall)
+    for host, load in packing.rooms.items():
+        place = _place_of(nodes.get(host))
+        node = nodes.get(host)
+        if place[1] and node is not None:
+            first = oldest.setdefault(place[1], node)
+            oldest[place[1]] = min(first, node, key=lambda n: n.ordered_at)
+        for index, count in load.counts.items():
+            by_place = counts.setdefault(index, {})
+            by_place[place] = by_place.get(place, 0) + count
+    for new in packing.new:
+        for index, count in new.load.counts.items():
+            by_place = counts.setdefault(index, {})
+            place = (_Place.ORDERED, new.size.name)
+            by_place[place] = by_place.get(place, 0) + count * new.count
+    return {
+        index: [(count, words.placed(*place, oldest)) for place, count in sorted(by_place.items())]
+        for index, by_place in counts.items()
+    }
 
 
-def _held(shape: Shape, stock: Stock, offer: Offer, policy: NodePolicy) -> Reason:
-    """Why no node is booted for a container of that shape: a size that cannot be had, or a limit."""
-    now = stock.elapsed
-    fitting = [size for size in offer.sizes if shape.fits_size(size)]
-    if fitting and all(size.name in offer.unavailable for size in fitting):
-        again = min(stock.shortages.until(size.name) for size in fitting) - now
-        names = " or ".join(size.name for size in fitting[:MOST_NAMES])
-        words = stock.shortages.pauses[fitting[0].name].words
+def _place_of(node: NodeStanding | None) -> tuple[_Place, str]:
+    """What kind of place a room is, and of which size where that matters."""
+    if node is not None and node.phase in COMING and node.size is not None:
+        return _Place.COMING, node.size.name
+    return (_Place.STAYS if node is not None and node.leaving else _Place.HERE), ""
+
+
+class _Words:
+    """The sentences, each made once for a decision."""
+
+    def __init__(self, stock: Stock, policy: NodePolicy) -> None:
+        self._stock = stock
+        self._policy = policy
+        self._offer: Offer = offer_of(stock, policy)
+        self._limit: Limit = tightest(stock, policy)
+
+    def placed(self, place: _Place, size: str, oldest: Mapping[str, NodeStanding]) -> Reason:
+        """It has a place."""
+        since = self._stock.wall
+        match place:
+            case _Place.HERE:
+                return Reason(ReasonToken.SCHEDULER_WAIT, "there is room for it", since=since)
+            case _Place.STAYS:
+                sentence, facts = "a node that was to leave stays for it", {}
+            case _Place.COMING:
+                waited = format_seconds(since - oldest[size].ordered_at)
+                sentence = f"waits for a node of size {size} that is booting"
+                facts = {"size": size, "node": oldest[size].name, "ordered": waited}
+            case _Place.ORDERED:
+                sentence = f"a node of size {size} is being ordered for it"
+                facts = {"size": size}
+        return Reason(ReasonToken.NODE_BOOTING, sentence, facts, since=since)
+
+    def held(self, shape: Shape) -> Reason:
+        """No node is booted for it: its sizes cannot be had, or a limit is reached."""
+        offer = self._offer
+        fitting = [size for size in offer.sizes if shape.fits_size(size)]
+        missing = [size.name for size in fitting if size.name in offer.unavailable]
+        if fitting and len(missing) == len(fitting):
+            return self._none_to_be_had(missing)
+        cheapest = min((size.price for size in fitting), default=0.0)
+        if self._limit.nodes > 0 and offer.max_price is not None and cheapest > offer.max_price:
+            return self._too_dear()
+        if self._limit.nodes > 0 and missing:
+            return Reason(
+                ReasonToken.NO_CAPACITY,
+                "the cloud gives none of the cheaper sizes, and the others cost too much for it",
+                facts={"unavailable": missing},
+                advice="[Cloud] max_price_factor says how much more a node may cost",
+                since=self._stock.wall,
+            )
+        limit = self._limit
+        return Reason(
+            limit.token,
+            limit.sentence,
+            facts={"nodes": len(self._stock.nodes), "max_nodes": self._policy.max_nodes},
+            advice=_ADVICE.get(limit.token, ""),
+            since=self._stock.wall,
+            next_attempt_at=self._in(limit.next_attempt_in),
+        )
+
+    def _none_to_be_had(self, names: list[str]) -> Reason:
+        shortages, now = self._stock.shortages, self._stock.elapsed
+        first = min(names, key=shortages.until)
         return Reason(
             ReasonToken.NO_CAPACITY,
-            f"the cloud gives no {names}: {words}",
-            facts={"sizes": [size.name for size in fitting]},
+            f"the cloud gives no {' or '.join(names[:MOST_NAMES])}: {shortages.pauses[first].words}",
+            facts={"sizes": names},
             advice="more sizes, or a higher [Cloud] max_price_factor, would give it a choice",
-            since=stock.wall,
-            next_attempt_at=_moment(stock.wall + again),
+            since=self._stock.wall,
+            next_attempt_at=self._in(shortages.until(first) - now),
         )
-    limit = tightest(stock, policy)
-    cheapest = min((size.price for size in fitting), default=0.0)
-    if limit.nodes > 0 and offer.max_price is not None and cheapest > offer.max_price:
+
+    def _too_dear(self) -> Reason:
+        most = self._policy.max_total_price
         return Reason(
             ReasonToken.NODE_LIMIT,
-            f"max_total_price ({policy.max_total_price:.4g} per hour) is reached",
-            facts={"price": stock.price, "max_total_price": policy.max_total_price},
+            f"max_total_price ({most:.4g} per hour) is reached",
+            facts={"price": self._stock.price, "max_total_price": most},
             advice="it is booted for when other nodes have gone; [Daemon] max_total_price is the knob",
-            since=stock.wall,
+            since=self._stock.wall,
         )
-    if limit.nodes > 0 and not offer.unavailable.isdisjoint(size.name for size in fitting):
+
+    def unfit(self, shape: Shape) -> Reason:
+        """Nothing that is here or configured could ever run it."""
+        where = f" in partition {' or '.join(shape.partitions)}" if shape.partitions else ""
+        kind = "" if shape.preemptible else " that is not preemptible"
         return Reason(
-            ReasonToken.NO_CAPACITY,
-            "the cloud gives none of the cheaper sizes, and the others cost too much for it",
-            facts={"unavailable": sorted(offer.unavailable)},
-            advice="[Cloud] max_price_factor says how much more a node may cost",
-            since=stock.wall,
+            ReasonToken.NO_NODE_FITS,
+            f"no node, and no configured size{kind}{where}, has {_listed(shape.resources)}",
+            facts={"wanted": shape.resources.as_dict()},
+            advice="ask for less, or add a [Size] section with more",
+            since=self._stock.wall,
         )
-    wait = limit.next_attempt_in
-    return Reason(
-        limit.token,
-        limit.sentence,
-        facts={"nodes": len(stock.nodes), "max_nodes": policy.max_nodes},
-        advice=_ADVICE.get(limit.token, ""),
-        since=stock.wall,
-        next_attempt_at=None if wait is None else _moment(stock.wall + wait),
-    )
+
+    def _in(self, seconds: float | None) -> float | None:
+        """That long from now, as a whole second: the same moment must not look like another at each turn."""
+        return None if seconds is None else float(round(self._stock.wall + seconds))
 
 
-def _moment(wall: float) -> float:
-    """A whole second: the same moment must not look like another at every turn."""
-    return float(round(wall))
-
-
-def _unfit(shape: Shape, stock: Stock) -> Reason:
-    wanted = _words(shape.resources)
-    where = f" in partition {' or '.join(shape.partitions)}" if shape.partitions else ""
-    kind = "" if shape.preemptible else " that is not preemptible"
-    return Reason(
-        ReasonToken.NO_NODE_FITS,
-        f"no node, and no configured size{kind}{where}, has {wanted}",
-        facts={"wanted": shape.resources.as_dict()},
-        advice="ask for less, or add a [Size] section with more",
-        since=stock.wall,
-    )
-
-
-def _words(resources: Resources) -> str:
+def _listed(resources: Resources) -> str:
     words = [f"{resources.cores} cores", f"{format_bytes(resources.ram_bytes)} of RAM"]
     if resources.scratch_bytes:
         words.append(f"{format_bytes(resources.scratch_bytes)} of scratch space")
