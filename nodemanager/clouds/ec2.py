@@ -20,7 +20,7 @@ from nodemanager.clouds.base import (
     NodeOrder,
 )
 from nodemanager.clouds.ec2_errors import ERRORS, KeyThere, SubnetFull, TokenUsed
-from nodemanager.clouds.ec2_options import Ec2Options
+from nodemanager.clouds.ec2_options import Ec2Options, is_group_id
 from nodemanager.clouds.errors import CloudError, Denied, NoCapacity, QuotaExceeded, RateLimited
 from nodemanager.clouds.libcloud import LibcloudCloud
 from nodemanager.clouds.options import CREATE
@@ -60,7 +60,7 @@ class Ec2(LibcloudCloud):
         super().__init__(context)
         self.options = Ec2Options.of(context, self.owner, self.driver_type.create_node)
         self._subnets = Subnets(self.options.subnets)
-        self._groups: Sequence[str] = self.options.group_ids
+        self._groups: Sequence[str] | None = None
         self._key_name = self.options.key_name
         self._types: Mapping[str, Any] = {}
 
@@ -73,6 +73,7 @@ class Ec2(LibcloudCloud):
                 for subnet in self.options.subnets
             ),
             self.finding("security groups", self._look_at_groups),
+            *self.options.unused,
         ]
 
     def create(self, order: NodeOrder) -> CloudNode:
@@ -197,21 +198,20 @@ class Ec2(LibcloudCloud):
 
     def _group_ids(self) -> Sequence[str]:
         """The security groups; names are looked up in the network of the subnets."""
-        if not self._groups and self.options.security_groups:
+        names = [group for group in self.options.security_groups if not is_group_id(group)]
+        if self._groups is None and names:
             first = self.options.subnets[0]
             network = self.driver.ex_list_subnets(subnet_ids=[first])[0].extra["vpc_id"]
-            found = self.driver.ex_get_security_groups(
-                filters={"group-name": list(self.options.security_groups), "vpc-id": network}
-            )
+            filters = {"group-name": names, "vpc-id": network}
+            found = self.driver.ex_get_security_groups(filters=filters)
             by_name = {group.name: group.id for group in found}
-            missing = [name for name in self.options.security_groups if name not in by_name]
-            if missing:
+            if missing := [name for name in names if name not in by_name]:
                 raise Denied(
                     f"ec2: [{CREATE}] security_groups: {network}, the network of {first}, has no "
                     f"{', '.join(missing)}"
                 )
-            self._groups = [by_name[name] for name in self.options.security_groups]
-        return self._groups
+            self._groups = [by_name.get(group, group) for group in self.options.security_groups]
+        return self.options.security_groups if self._groups is None else self._groups
 
     def _key(self) -> str:
         """The key pair: named in the config file, or made of `ssh_key` under a name that tells the key."""

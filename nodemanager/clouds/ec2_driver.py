@@ -42,10 +42,11 @@ class _Connection(EC2Connection):
         method: str = "GET",
         **others: Any,
     ) -> Any:
-        if method == "GET" and data is None and self.signature_version == "4":
+        params = _with_volume_tags(params or {})
+        if method == "GET" and self.signature_version == "4":
             # The older signature is defined for GET alone.
-            fields = {**_with_volume_tags(params or {}), "Version": self.version}
-            params, data, method = None, urlencode(fields), "POST"
+            data, method = urlencode({**params, "Version": self.version}), "POST"
+            params = None
             headers = {**(headers or {}), "Content-Type": "application/x-www-form-urlencoded"}
         return super().request(  # type: ignore[no-untyped-call]
             action, params, data, headers, method, **others

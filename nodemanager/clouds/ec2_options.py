@@ -12,6 +12,7 @@ from nodemanager.clouds.options import CREATE, CREATION, LIST, public_key, read_
 from nodemanager.config.composite import ListOf
 from nodemanager.config.kinds import Choice, Float, Kind, Pattern
 from nodemanager.errors import ConfigError
+from nodemanager.model import Finding
 
 LIST_OPTIONS: Mapping[str, Kind] = dict.fromkeys(
     (
@@ -68,7 +69,7 @@ class Ec2Options:
     subnets: tuple[str, ...]
     """Ids, best first; empty: the default subnet."""
     security_groups: tuple[str, ...]
-    """Ids or names; names only together with no ids."""
+    """Ids or names; without subnets only names."""
     key_name: str
     ssh_key: str
     """A public key, if there is no `key_name`."""
@@ -82,6 +83,8 @@ class Ec2Options:
     """For every node; those of `[Cloud List]` are filters too."""
     passed: Mapping[str, Any]
     """Further arguments of create_node."""
+    unused: tuple[Finding, ...]
+    """What is written in old files and has no effect."""
 
     @classmethod
     def of(
@@ -95,34 +98,37 @@ class Ec2Options:
         named = dict(create.named)
         if "image_id" not in named:
             raise ConfigError(f"[{CREATE}] image_id is missing: the id of the image to boot")
+        unused = []
+        if "instance-state-name" in listed.named:
+            # Old files name one state, but what is not listed would count as gone.
+            effect = "has no effect: nodes are listed in every state"
+            unused.append(Finding(f"[{LIST}] instance-state-name", effect))
         passed = {"ex_terminate_on_shutdown": True, **create.passed}
         key_name = passed.pop("ex_keyname", "")
         ssh_key: Path | None = named.get("ssh_key")
+        if ssh_key and key_name:
+            effect = f"has no effect beside ex_keyname = {key_name}"
+            unused.append(Finding(f"[{CREATE}] ssh_key", effect))
         options = cls(
             image_id=named["image_id"],
             subnets=named.get("subnet_id", ()),
             security_groups=named.get("security_groups", ()),
             key_name=key_name,
-            # As in old files, which name both: the key pair is what EC2 knows.
             ssh_key="" if ssh_key is None or key_name else public_key(ssh_key),
             spot_max_price=named.get("ex_spot_max_price"),
             volume_type=named.get("volume_type", "gp3"),
             volume_device=named.get("volume_device", "/dev/xvdt"),
-            # Old files name one state here, but what is not listed counts as gone.
             filters={k: v for k, v in listed.named.items() if k != "instance-state-name"}
             | {f"tag:{name}": value for name, value in listed.tags.items()},
             tags={**create.tags, **listed.tags},
             passed=passed,
+            unused=tuple(unused),
         )
-        if options.group_ids and not options.subnets:
+        if not options.subnets and any(map(is_group_id, options.security_groups)):
             raise ConfigError(f"[{CREATE}] security_groups: ids need a subnet_id as well")
-        if options.group_ids and len(options.group_ids) < len(options.security_groups):
-            raise ConfigError(
-                f"[{CREATE}] security_groups: give all as ids (sg-...) or all as names"
-            )
         return options
 
-    @property
-    def group_ids(self) -> tuple[str, ...]:
-        """The security groups that are written as ids."""
-        return tuple(group for group in self.security_groups if group.startswith("sg-"))
+
+def is_group_id(group: str) -> bool:
+    """Whether a security group is written as its id, not as its name."""
+    return group.startswith("sg-")

@@ -67,6 +67,7 @@ def account(moto: int, tmp_path: Path) -> Iterator[Account]:
             credentials: dict[str, str] | None = None,
             cluster: str = CLUSTER,
             timeout_seconds: float = 20.0,
+            driver_class: str = "",
         ) -> Ec2:
             where = {"host": "127.0.0.1", "port": str(proxy.port), "secure": "no"}
             cloud = Ec2(
@@ -77,6 +78,7 @@ def account(moto: int, tmp_path: Path) -> Iterator[Account]:
                     list_options=listed or {},
                     create_options={"image_id": IMAGE, **(create or {})},
                     timeout_seconds=timeout_seconds,
+                    driver_class=driver_class,
                 )
             )
             opened.append(cloud)

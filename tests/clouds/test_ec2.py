@@ -184,10 +184,15 @@ def test_groups_by_name_are_those_of_the_subnets_network(account: Account) -> No
 def test_groups_by_id(account: Account) -> None:
     (subnet,) = account.subnets(1)
     group = account.boto.create_security_group(GroupName="compute", Description="nodes")["GroupId"]
-    cloud = account.open_cloud({"subnet_id": subnet, "security_groups": group})
-    cloud.create(an_order())
+    account.open_cloud({"subnet_id": subnet, "security_groups": group}).create(an_order())
     (instance,) = account.instances()
     assert [each["GroupId"] for each in instance["SecurityGroups"]] == [group]
+    mixed = {"subnet_id": subnet, "security_groups": f"default, {group}"}
+    account.open_cloud(mixed).create(an_order("zzzzz-compute-2"))
+    assert [each["GroupName"] for each in account.instances()[1]["SecurityGroups"]] == [
+        "default",
+        "compute",
+    ]
 
 
 def test_groups_by_name_in_the_default_network(account: Account) -> None:
@@ -450,6 +455,14 @@ class _Signer(SigV4Auth):  # type: ignore[misc]
         return message
 
 
+def test_the_librarys_own_driver_can_take_the_place_of_ours(account: Account) -> None:
+    path = "libcloud.compute.drivers.ec2.EC2NodeDriver"
+    cloud = account.open_cloud(driver_class=path)
+    made = cloud.create(an_order())
+    assert [node.name for node in cloud.list()] == [made.name]
+    cloud.destroy(made)
+
+
 def test_making_a_driver_calls_nobody(account: Account) -> None:
     account.open_cloud({"ex_keyname": "compute"})
     assert not account.proxy.calls
@@ -464,6 +477,16 @@ def test_the_check_looks_and_changes_nothing(account: Account) -> None:
     assert "us-east-1a, 4091 free addresses" in text
     assert "default (sg-" in text
     assert all(b"Action=Describe" in call.body for call in account.proxy.calls)
+
+
+def test_the_check_names_what_has_no_effect(account: Account, tmp_path: Path) -> None:
+    key = tmp_path / "ssh.pub"
+    key.write_text("ssh-ed25519 AAAA ops")
+    cloud = account.open_cloud(
+        {"ssh_key": str(key), "ex_keyname": "compute"}, listed={"instance-state-name": "running"}
+    )
+    idle = [finding.subject for finding in cloud.check() if "no effect" in finding.detail]
+    assert idle == ["[Cloud List] instance-state-name", "[Cloud Create] ssh_key"]
 
 
 def test_the_check_names_what_is_wrong(account: Account) -> None:
@@ -499,7 +522,6 @@ def test_a_wrong_region_is_denied(account: Account) -> None:
         ({"ex_userdata": "x"}, "ex_userdata: the ec2 driver has no such option"),
         ({"volume_type": "io9"}, "volume_type: expected gp2 or gp3"),
         ({"security_groups": "sg-1"}, "security_groups: ids need a subnet_id"),
-        ({"subnet_id": "subnet-1", "security_groups": "sg-1, default"}, "all as ids"),
         ({"ssh_key": "/nonexistent"}, "ssh_key: /nonexistent cannot be read"),
     ],
 )  # fmt: skip
