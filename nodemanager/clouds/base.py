@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
+from nodemanager.clouds.errors import CloudError
 from nodemanager.model import Finding, NodeSize
 
 
@@ -50,6 +51,8 @@ class CloudNode:
     """Unix seconds, where the cloud tells."""
     addresses: tuple[str, ...] = ()
     """Private ones first."""
+    fault: CloudError | None = field(default=None, compare=False)
+    """Why it is BROKEN, where the cloud tells: of the sort that `create` would have raised."""
 
 
 @dataclass(frozen=True, slots=True)
