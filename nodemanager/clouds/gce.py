@@ -24,7 +24,7 @@ from nodemanager.clouds.base import (
     CloudState,
     NodeOrder,
 )
-from nodemanager.clouds.demands import all_there, demand, findings, public_key, refuse
+from nodemanager.clouds.demands import all_there, demand, refuse
 from nodemanager.clouds.errors import (
     CloudError,
     Denied,
@@ -34,7 +34,8 @@ from nodemanager.clouds.errors import (
     RateLimited,
 )
 from nodemanager.clouds.gce_body import KEYS, OPTIONS, SCRIPT, Plan, instance_body, metadata_items
-from nodemanager.clouds.libcloud import CREATE, CREDENTIALS, LIST, LibcloudCloud
+from nodemanager.clouds.libcloud import LibcloudCloud
+from nodemanager.clouds.options import CREATE, CREDENTIALS, LIST, public_key, read_given
 from nodemanager.clouds.sorting import Rule
 from nodemanager.config.composite import ListOf, PathKind
 from nodemanager.config.kinds import Choice, Kind
@@ -100,18 +101,20 @@ class Gce(LibcloudCloud):
 
     def __init__(self, context: CloudContext) -> None:
         super().__init__(context)
-        refuse(CREDENTIALS, self.name, self.credentials.named, _NO_SUCH)
         credentials = {**self.credentials.passed, **self.credentials.named}
-        demand(CREDENTIALS, self.name, credentials, _CREDENTIALS)
+        refuse(CREDENTIALS, credentials, _USELESS)
+        demand(CREDENTIALS, credentials, _NEEDED)
         if credentials.get("auth_type") != "GCE":
-            demand(CREDENTIALS, self.name, credentials, {"key": "the file of the account's key"})
+            demand(CREDENTIALS, credentials, {"key": "the file of the account's key"})
         self.zone: str = credentials["datacenter"]
-        listed = self.read(LIST, context.list_options, {"tags": ListOf()}).named
-        self.network_tags: tuple[str, ...] = listed.get("tags", ())
-        self.given = self.read(CREATE, context.create_options, OPTIONS)
-        needed = {"image": "its name or the beginning of it, or a path with slashes"}
-        demand(CREATE, self.name, self.given.named, needed)
-        self.ssh_key = public_key(self.given.named.get("ssh_key"))
+        listed = read_given(LIST, self.owner, context.list_options, {"tags": ListOf()})
+        self.network_tags: tuple[str, ...] = listed.named.get("tags", ())
+        self.given = read_given(CREATE, self.owner, context.create_options, OPTIONS)
+        demand(
+            CREATE, self.given.named, {"image": "a name or its beginning, or a path with slashes"}
+        )
+        key_file = self.given.named.get("ssh_key")
+        self.ssh_key = public_key(key_file) if key_file else ""
         self._image = ""
 
     def constructor_arguments(self) -> dict[str, Any]:
@@ -136,14 +139,10 @@ class Gce(LibcloudCloud):
 
     def check(self) -> Sequence[Finding]:
         """Sign in, and look at the zone, its machines and the image."""
-        return tuple(
-            findings(
-                {
-                    "zone": self._look_at_zone,
-                    "machines": lambda: f"{len(self.list())} of cluster {self.context.cluster_id}",
-                    "image": self._look_at_image,
-                }
-            )
+        return (
+            self.finding("zone", lambda: f"{self.zone} ({self.driver.zone.status})"),
+            self.finding("machines", lambda: f"{len(self.list())} of {self.context.cluster_id}"),
+            self.finding("image", self._look_at_image),
         )
 
     def sizes(self) -> Sequence[CloudSize]:
@@ -204,7 +203,7 @@ class Gce(LibcloudCloud):
     def destroy(self, node: CloudNode) -> None:
         """Delete it; its disks go with it. Nobody waits for it: listings tell."""
         try:
-            with self.talking(f"destroying {node.name} ({node.cloud_id})"):
+            with self.about(node, "destroying"):
                 self.driver.connection.request(self._path(node.name), method="DELETE")
         except Gone:
             return
@@ -229,17 +228,11 @@ class Gce(LibcloudCloud):
                     raw.headers = getattr(response, "headers", None)
                 raise
 
-    def _look_at_zone(self) -> str:
-        with all_there(), self.talking("looking at the zone"):
-            return f"{self.zone} ({self.driver.zone.status})"
-
     def _look_at_image(self) -> str:
-        with all_there(), self.talking("looking at the image"):
-            path = self._image_path()
-            if path.startswith("projects/"):
-                path = f"https://www.googleapis.com/compute/v1/{path}"
-            full = path.startswith("https://")
-            self.driver.connection.request(path if full else f"/{path}")
+        path = self._image_path()
+        if path.startswith("projects/"):
+            path = f"https://www.googleapis.com/compute/v1/{path}"
+        self.driver.connection.request(path if path.startswith("https://") else f"/{path}")
         return path
 
     def _image_path(self) -> str:
@@ -263,7 +256,7 @@ class Gce(LibcloudCloud):
         )
 
     def _set_metadata(self, node: CloudNode, tags: Mapping[str, str]) -> None:
-        with self.talking(f"tagging {node.name} ({node.cloud_id})"):
+        with self.about(node, "tagging"):
             path = self._path(node.name)
             metadata = self.driver.connection.request(path).object["metadata"]
             items = {i["key"]: i.get("value", "") for i in metadata.get("items") or ()}
@@ -280,10 +273,8 @@ class Gce(LibcloudCloud):
         return f"/zones/{self.zone}/instances" + (f"/{name}" if name else "")
 
 
-_NO_SUCH = dict.fromkeys(
-    ("host", "port", "secure"), "libcloud's driver for Google has a host of its own"
-)
-_CREDENTIALS = {
+_USELESS = dict.fromkeys(("host", "port", "secure"), "libcloud's driver for Google knows its host")
+_NEEDED = {
     "user_id": "the e-mail address of the service account",
     "project": "the project's id",
     "datacenter": "the zone, such as us-central1-a",

@@ -10,8 +10,8 @@ from typing import Any
 
 from nodemanager.clouds.base import NodeOrder
 from nodemanager.clouds.errors import Denied
-from nodemanager.clouds.libcloud import CREATE
-from nodemanager.config.composite import ListOf, PathKind
+from nodemanager.clouds.options import CREATE, CREATION
+from nodemanager.config.composite import ListOf
 from nodemanager.config.kinds import Choice, Integer, Kind
 
 SCRIPT, KEYS = "startup-script", "ssh-keys"
@@ -50,14 +50,13 @@ class ServiceAccounts(Kind):
 
 
 OPTIONS: Mapping[str, Kind] = {
+    **CREATION,
     "image": Kind(),
     "network": Kind(),
     "subnetwork": Kind(),
     "external_ip": Choice(("ephemeral", "none")),
     "service_accounts": ServiceAccounts(),
     "tags": ListOf(),
-    "ssh_key": PathKind(),
-    "ping_host": Kind(),
     "ex_disk_size": Integer(1, 65536),
     "ex_disk_type": Kind(),
     "ex_accelerator_type": Kind(),
