@@ -109,11 +109,12 @@ class Gce(LibcloudCloud):
         self.zone: str = credentials["datacenter"]
         listed = read_given(LIST, self.owner, context.list_options, {"tags": ListOf()})
         self.network_tags: tuple[str, ...] = listed.named.get("tags", ())
-        self.given = read_given(CREATE, self.owner, context.create_options, OPTIONS)
-        demand(
-            CREATE, self.given.named, {"image": "a name or its beginning, or a path with slashes"}
-        )
-        key_file = self.given.named.get("ssh_key")
+        self.filter_tags = listed.tags
+        created = read_given(CREATE, self.owner, context.create_options, OPTIONS)
+        self.tags = {**created.tags, **listed.tags}
+        self.options = created.named
+        demand(CREATE, self.options, {"image": "a name or its beginning, or a path with slashes"})
+        key_file = self.options.get("ssh_key")
         self.ssh_key = public_key(key_file) if key_file else ""
         self._image = ""
 
@@ -170,9 +171,8 @@ class Gce(LibcloudCloud):
     def is_ours(self, node: Any) -> bool:
         """Whether an instance, as Google describes it, belongs to this cluster."""
         network_tags = (node.get("tags") or {}).get("items") or ()
-        return tags_of(node).get(CLUSTER_TAG) == self.context.cluster_id and set(
-            self.network_tags
-        ).issubset(network_tags)
+        wanted = {**self.filter_tags, CLUSTER_TAG: self.context.cluster_id}
+        return wanted.items() <= tags_of(node).items() and {*self.network_tags} <= {*network_tags}
 
     def create(self, order: NodeOrder) -> CloudNode:
         """Create it, and wait until Google has made it or said why not.
@@ -197,7 +197,7 @@ class Gce(LibcloudCloud):
             name=order.name,
             instance_type=order.size.cloud_name,
             state=CloudState.PENDING,
-            tags={**self.given.tags, **order.tags},
+            tags={**self.tags, **order.tags},
         )
 
     def destroy(self, node: CloudNode) -> None:
@@ -238,20 +238,20 @@ class Gce(LibcloudCloud):
     def _image_path(self) -> str:
         """The image's path. A bare name libcloud looks for once, in the project, then in the public ones."""
         if not self._image:
-            image: str = self.given.named["image"]
+            image: str = self.options["image"]
             bare = "/" not in image
             self._image = self.driver.ex_get_image(image).extra["selfLink"] if bare else image
         return self._image
 
     def _plan(self) -> Plan:
-        tags = (*self.network_tags, *self.given.named.get("tags", ()))
+        tags = (*self.network_tags, *self.options.get("tags", ()))
         keys = {KEYS: f"root:{self.ssh_key}"} if self.ssh_key else {}
         return Plan(
             zone=self.zone,
             image=self._image_path(),
-            options=self.given.named,
+            options=self.options,
             network_tags=tuple(dict.fromkeys(tags)),
-            metadata={**self.given.tags, **keys},
+            metadata={**self.tags, **keys},
             scopes=self.driver.SA_SCOPES_MAP,
         )
 

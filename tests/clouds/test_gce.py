@@ -573,6 +573,15 @@ def test_list_requires_the_network_tags(make: Make, wire: Wire) -> None:
     assert [node.name for node in make({"tags": "zzzzz, compute"}).list()] == ["both"]
 
 
+def test_tags_of_the_list_section_are_required_and_given(make: Make, wire: Wire) -> None:
+    ours = instance("ours")
+    ours["metadata"]["items"].append({"key": "class", "value": "dynamic"})
+    wire.on("GET", INSTANCES, listing(instance(), ours))
+    cloud = make({"tag_class": "dynamic"})
+    assert [node.name for node in cloud.list()] == ["ours"]
+    assert cloud.create(order(size(N1))).tags["class"] == "dynamic"
+
+
 def test_list_follows_the_pages(make: Make, wire: Wire) -> None:
     wire.on(
         "GET",
