@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator
 
 from nodemanager.config.kinds import Seconds
 from nodemanager.config.nodes import Cloud
-from nodemanager.config.old import REPLACED
+from nodemanager.config.sections import OFF, REPLACED, Manage
 from nodemanager.config.tree import SECTIONS, Config
 
 PINGS_PER_TIMEOUT = 3
@@ -57,7 +58,35 @@ def _about_nodes(cloud: Cloud) -> Iterator[tuple[tuple[str, str], str]]:
             yield ("Cloud", option), f"there is no file {path}"
 
 
-def unused_warnings(config: Config) -> Iterator[str]:
+def warnings_about(config: Config) -> Iterator[str]:
+    """What the operator should know although the file is valid, one sentence each."""
+    yield from _unused(config)
+    if sentence := _exposure(config.manage):
+        yield f"{config.path}: [Manage] {sentence}"
+
+
+def _exposure(manage: Manage) -> str:
+    """What is told to strangers: whoever binds to a public address may not mean that."""
+    if manage.port == OFF or manage.management_token or _is_loopback(manage.address):
+        return ""
+    return (
+        f"address: other machines may reach {manage.address} and read status.json there, while health"
+        " checks and operators' verbs are off because ManagementToken is empty; set it, or listen on"
+        " 127.0.0.1"
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    if address.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        # A name: nobody knows where it will lead.
+        return False
+
+
+def _unused(config: Config) -> Iterator[str]:
     """One sentence for each reason why given options have no effect, naming them all."""
     why_unused: dict[str, list[str]] = {}
     for section, option in config.origins:
@@ -86,5 +115,5 @@ def _why_unused(section: str, option: str) -> str:
     for part in SECTIONS:
         if part.name == section or (part.many and section.startswith(part.name + " ")):
             named = {made.key: made for made in part.options()}
-            return part.unused or (named[option].unused if option in named else "")
+            return named[option].unused if option in named else ""
     return ""

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nodemanager.config import ini
-from nodemanager.config.checks import contradictions, unused_warnings
+from nodemanager.config.checks import contradictions, warnings_about
 from nodemanager.config.option import Option, Section, kind_of
 from nodemanager.config.sections import Daemon
 from nodemanager.config.sources import (
@@ -90,7 +90,7 @@ def _build(text: str, path: Path, environ: Mapping[str, str], *, is_private: boo
             for address, sentence in contradictions(config)
         ]
     )
-    return dataclasses.replace(config, warnings=(*warnings, *unused_warnings(config)))
+    return dataclasses.replace(config, warnings=(*warnings, *warnings_about(config)))
 
 
 def _directory_of(path: Path) -> Path:

@@ -55,7 +55,6 @@ class Section:
     sentence: str
     many: bool = False
     """`[NAME x]` may occur any number of times; the value is a mapping from x."""
-    unused: str = ""
 
     @property
     def title(self) -> str:
@@ -101,11 +100,9 @@ def free_options(kind: Kind, sentence: str, example: str) -> Any:
     return dataclasses.field(default_factory=dict, metadata={"option": made})
 
 
-def section(name: str, cls: type[Any], *, many: bool = False, unused: str = "") -> Any:
+def section(name: str, cls: type[Any], *, many: bool = False) -> Any:
     """Declare a field of `Config` that is a section of the file; its sentence is the class's docstring."""
-    metadata = {
-        "section": Section(name, "", cls, inspect.cleandoc(cls.__doc__ or ""), many, unused)
-    }
+    metadata = {"section": Section(name, "", cls, inspect.cleandoc(cls.__doc__ or ""), many)}
     return dataclasses.field(metadata=metadata)
 
 

@@ -31,21 +31,13 @@ relative paths start at the directory of this file. See what is in effect, and w
 A file that holds a token must be readable by its owner only. The token_file options keep it elsewhere; an
 environment variable such as NODE_MANAGER_ARVADOS_TOKEN stands above the file.
 """
-_EXAMPLE_OLD = """\
-What follows is from the old node manager's file. It is accepted and checked, and has no effect yet.
-"""
 
 
 def example() -> str:
     """The text of etc/nodemanager.cfg.example."""
     lines = [*_comment(_EXAMPLE_HEAD), ""]
     for part in SECTIONS:
-        if not part.unused:
-            lines += _example_section(part)
-    lines += [*_comment(_EXAMPLE_OLD), ""]
-    for part in SECTIONS:
-        if part.unused:
-            lines += _example_section(part)
+        lines += _example_section(part)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -68,9 +60,8 @@ def _example_section(part: Section) -> Iterator[str]:
         yield ""
     reasons = dict.fromkeys(made.unused for made in part.options() if made.unused)
     for reason in reasons:
-        if not part.unused:
-            yield from _comment(f"{reason[0].upper()}{reason[1:]}.")
-            yield ""
+        yield from _comment(f"{reason[0].upper()}{reason[1:]}.")
+        yield ""
         for made in part.options():
             if made.unused == reason:
                 yield from _comment(_meaning(made, made.kind.limits))
@@ -169,14 +160,11 @@ def _reference_section(part: Section) -> Iterator[str]:
     yield f"## [{part.title}]"
     yield ""
     yield part.sentence
-    if part.unused:
-        yield ""
-        yield f"From the old node manager; {part.unused}."
     yield ""
     yield "| option | type | default | meaning |"
     yield "|---|---|---|---|"
     for made in part.options():
-        cells = (f"`{made.name}`", made.kind.word, _default(made), _notes(part, made))
+        cells = (f"`{made.name}`", made.kind.word, _default(made), _notes(made))
         yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
     if free := part.free():
         which = "any other" if any(part.options()) else "any"
@@ -188,10 +176,10 @@ def _default(made: Option) -> str:
     return f"`{made.default}`" if made.default else "none"
 
 
-def _notes(part: Section, made: Option) -> str:
+def _notes(made: Option) -> str:
     notes = [made.sentence]
     if made.alias:
         notes.append(f"Also read from `[{made.alias[0]}] {made.alias[1]}`, its old place.")
-    if made.unused and not part.unused:
+    if made.unused:
         notes.append(f"*{made.unused[0].upper()}{made.unused[1:]}.*")
     return " ".join(notes)

@@ -1,6 +1,6 @@
 """Sections and options of the config file: the one place where they are declared.
 
-Those about nodes on demand are in `nodemanager.config.nodes`, one without effect in `nodemanager.config.old`.
+Those about nodes on demand are in `nodemanager.config.nodes`.
 """
 
 # ruff: noqa: RUF009 -- `option` makes a dataclass field
@@ -26,11 +26,17 @@ from nodemanager.config.kinds import (
     Secret,
     SecretText,
 )
-from nodemanager.config.old import GONE, REPLACED
 from nodemanager.config.option import free_options, option
 
 EMBEDDED = "embedded"
 """The word in `[Arvados] host` for a server that the daemon starts itself."""
+
+OFF = -1
+"""The number in `[Manage] port` that means none."""
+
+GONE = "without effect: containers are the only kind of work"
+REPLACED = "replaced by [Dispatch] scheduler"
+"""Why options of the old node manager are accepted and do nothing."""
 
 _SWITCH = Bool()
 _PORT = Integer(0, 65535)
@@ -386,4 +392,32 @@ class Logging:
     )
     levels: Mapping[str, str] = free_options(
         LogLevel(), "The level of the logger of that name, such as pykka.", "pykka = ERROR"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manage:
+    """The management server: what the daemon is doing (`status.json`), health checks, operators' verbs."""
+
+    address: str = option(
+        _ADDRESS,
+        "127.0.0.1",
+        "The address to listen on. Whoever reaches it can read `status.json`.",
+    )
+    port: int = option(
+        Integer(OFF, 65535),
+        "-1",
+        "The port to listen on; 0 chooses a free one, -1 switches the server off.",
+    )
+    management_token: Secret = option(
+        SecretText(),
+        "",
+        "The token for health checks and operators' verbs; empty switches both off.",
+        name="ManagementToken",
+    )
+    management_token_file: Path | None = option(
+        _MAYBE_PATH,
+        "",
+        "A file that holds the token and nothing else, readable by its owner only.",
+        name="ManagementToken_file",
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nodemanager.config.nodes import Cloud, CloudCreate, CloudCredentials, CloudList, Size
-from nodemanager.config.old import STATUS, Manage
 from nodemanager.config.option import Option, kind_of, options_of, section, sections_of
 from nodemanager.config.sections import (
     EMBEDDED,
@@ -19,6 +18,7 @@ from nodemanager.config.sections import (
     Daemon,
     Dispatch,
     Logging,
+    Manage,
     Runner,
     Scheduler,
 )
@@ -40,7 +40,7 @@ class Config:
     runner: Runner = section("Runner", Runner)
     daemon: Daemon = section("Daemon", Daemon)
     logging: Logging = section("Logging", Logging)
-    manage: Manage = section("Manage", Manage, unused=STATUS)
+    manage: Manage = section("Manage", Manage)
     cloud: Cloud = section("Cloud", Cloud)
     cloud_credentials: CloudCredentials = section("Cloud Credentials", CloudCredentials)
     cloud_list: CloudList = section("Cloud List", CloudList)

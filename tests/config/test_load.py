@@ -132,10 +132,9 @@ def test_the_token_file_of_the_environment_wins_over_the_token_of_the_file(
 
 def test_every_named_secret_can_be_in_a_file() -> None:
     for part in SECTIONS:
-        if not part.unused:
-            names = {made.name for made in part.options()}
-            secrets = {made.name for made in part.options() if made.kind.is_secret}
-            assert {f"{name}_file" for name in secrets} <= names
+        names = {made.name for made in part.options()}
+        secrets = {made.name for made in part.options() if made.kind.is_secret}
+        assert {f"{name}_file" for name in secrets} <= names
 
 
 def test_all_problems_are_told_in_the_order_of_the_file(loaded: Loader, path: Path) -> None:
@@ -359,6 +358,30 @@ def test_a_token_and_a_token_file(loaded: Loader, path: Path) -> None:
     assert problems(loaded, path, "[Arvados]\ntoken = a\ntoken_file = b\n") == [
         "FILE:3: [Arvados] token_file: give either token or token_file"
     ]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.7", "elm.example.org"])
+def test_a_management_server_that_strangers_reach_without_a_token_is_warned_of(
+    loaded: Loader, path: Path, address: str
+) -> None:
+    text = f"[Manage]\nport = 8989\naddress = {address}\n"
+    [warning] = loaded(text).warnings
+    assert warning.startswith(f"{path}: [Manage] address: other machines may reach {address} ")
+    assert loaded(f"{text}ManagementToken = hush\n").warnings == ()
+    assert loaded(text.replace("8989", "-1")).warnings == ()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_a_management_server_for_this_machine_needs_no_token(loaded: Loader, address: str) -> None:
+    assert loaded(f"[Manage]\nport = 0\naddress = {address}\n").warnings == ()
+
+
+def test_the_management_token_can_be_in_a_file(loaded: Loader, path: Path) -> None:
+    token = path.parent / "token"
+    token.write_text("hush\n")
+    token.chmod(0o600)
+    config = loaded("[Manage]\nManagementToken_file = token\n")
+    assert config.manage.management_token == "hush"
 
 
 def test_a_variable_that_names_no_section_is_warned_of(loaded: Loader) -> None:

@@ -62,10 +62,6 @@ def test_what_has_no_effect_is_said_once(loaded: Loader, path: Path) -> None:
             f"{path}: without effect: containers are the only kind of work:"
             " [Arvados] jobs_queue, [Arvados] slurm_queue"
         ),
-        (
-            f"{path}: not used yet: read by the management server:"
-            " [Manage] address, [Manage] port, [Manage] managementtoken"
-        ),
     )
     assert loaded(old("gce")).warnings == loaded(old("azure")).warnings == ()
 

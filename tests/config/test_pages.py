@@ -77,8 +77,7 @@ def _section_of(lines: list[str], index: int) -> str:
 def test_the_example_size_loads_when_its_lines_are_uncommented() -> None:
     lines = example().splitlines()
     start = lines.index("#[Size m5.xlarge]")
-    end = next(n for n in range(start + 1, len(lines)) if lines[n].startswith("["))
-    text = "\n".join(line[1:] for line in lines[start:end] if re.match(r"#[\[a-z]", line))
+    text = "\n".join(line[1:] for line in lines[start:] if re.match(r"#[\[a-z]", line))
     size = parse(text, EXAMPLE).sizes["m5.xlarge"]
     assert (size.cores, size.price, size.gpus, size.preemptible) == (4, 0.192, 0, False)
     assert size.partitions == ()
