@@ -37,8 +37,7 @@ class Quota:
         """The most nodes to have, with `nodes` there now; None means no limit is known."""
         if self.limit is None:
             return None
-        if nodes == 0 or now >= self.probe_at:
-            # With nothing there, waiting would never teach anything.
+        if now >= self.probe_at:
             return max(self.limit, nodes + 1)
         return self.limit
 
@@ -78,7 +77,7 @@ class Shortages:
             # Another order of the same moment; one shortage.
             return self
         seconds = first
-        if before is not None:
+        if before is not None and now - before.until <= policy.capacity_pause_max:
             seconds = min(max(first, 2 * before.seconds), policy.capacity_pause_max)
         return Shortages({**self.pauses, size: Pause(now + seconds, seconds, words)})
 
