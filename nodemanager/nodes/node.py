@@ -321,8 +321,9 @@ class NodeActor(Actor):
     def _report(self, wall: float, elapsed: float) -> None:
         """Tell the arbiter what is new: each outcome once, the standing whenever it changes."""
         around, situation = self._around, self._situation
-        for outcome, words in outcomes_of(situation, self._told, around.policy, wall, elapsed):
-            self._tell_outcome(outcome, words)
+        news = outcomes_of(situation, self._told, around.policy, wall, elapsed)
+        for outcome, words, error in news:
+            self._tell_outcome(outcome, words, error)
         proved = BootOutcome.PROVED in self._told
         standing = standing_of(situation, around.policy, wall, elapsed, proved=proved)
         if standing != self._standing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from nodemanager.clouds.base import CloudState
+from nodemanager.clouds.errors import CERTAIN, CloudError
 from nodemanager.model import NodeState
 from nodemanager.nodes.messages import BootOutcome, NodeStanding
 from nodemanager.nodes.policy import NodePolicy
@@ -55,19 +56,25 @@ def outcomes_of(
     policy: NodePolicy,
     wall: float,
     elapsed: float,
-) -> Iterator[tuple[BootOutcome, str]]:
-    """How its boot came out, as far as that is known by now, with words; those `told` before included."""
+) -> Iterator[tuple[BootOutcome, str, CloudError | None]]:
+    """How its boot came out, as far as that is known by now, with words and, for REFUSED, the cloud's error.
+
+    Those that were `told` before are included. A machine that the cloud could not bring to life, for want
+    of quota or capacity, was as good as refused.
+    """
     phase = phase_of(situation, policy, wall)
     if situation.joined_at is not None:
-        yield BootOutcome.JOINED, f"joined as {situation.host}"
+        yield BootOutcome.JOINED, f"joined as {situation.host}", None
     if is_proved(situation, elapsed) or _left_in_peace(situation, phase):
-        yield BootOutcome.PROVED, "has been of use"
+        yield BootOutcome.PROVED, "has been of use", None
+    elif phase is NodePhase.FAILED and isinstance(_fault(situation), CERTAIN):
+        yield BootOutcome.REFUSED, str(_fault(situation)), _fault(situation)
     elif phase is NodePhase.FAILED or (phase is NodePhase.LOST and BootOutcome.PROVED not in told):
-        yield BootOutcome.FAILED, verdict(situation, policy, wall)
+        yield BootOutcome.FAILED, verdict(situation, policy, wall), None
     elif phase is NodePhase.GONE and not situation.over and situation.destroy is Asked.NO:
-        yield BootOutcome.DISAPPEARED, "the machine vanished"
+        yield BootOutcome.DISAPPEARED, "the machine vanished", None
     elif phase is NodePhase.GONE and not told:
-        yield BootOutcome.ABORTED, situation.over or "it was not wanted any more"
+        yield BootOutcome.ABORTED, situation.over or "it was not wanted any more", None
 
 
 def verdict(situation: NodeSituation, policy: NodePolicy, wall: float) -> str:
@@ -97,9 +104,14 @@ def _left_in_peace(situation: NodeSituation, phase: NodePhase) -> bool:
     )
 
 
+def _fault(situation: NodeSituation) -> CloudError | None:
+    return None if situation.cloud is None else situation.cloud.fault
+
+
 def _why_failed(situation: NodeSituation) -> str:
     if situation.cloud is not None and situation.cloud.state is CloudState.BROKEN:
-        return "the cloud says that it is broken"
+        fault = situation.cloud.fault
+        return f"the cloud says that it is broken{f': {fault}' if fault else ''}"
     if not situation.record_uuid:
         return "it never joined the scheduler"
     if situation.pinged:
