@@ -38,6 +38,7 @@ from nodemanager.nodes.messages import (
     Behave,
     Booted,
     Decision,
+    Dissolve,
     GetNodesStatus,
     Heard,
     Kill,
@@ -129,6 +130,7 @@ class ArbiterActor(Actor):
         """The view of the scheduler that the last decision was made on."""
         self._wanted = self._confirmed = 0
         """How many new nodes the last wishlist asked for, and the last one on an older view."""
+        self._dissolving = False
         self._last_wishlist: Wishlist | None = None
         self._last_held = ""
         self._outcomes: Counter[str] = Counter()
@@ -170,6 +172,10 @@ class ArbiterActor(Actor):
             case ReleaseBrake():
                 self._lessons = replace(self._lessons, brake=Brake())
                 self._record("an operator released the brake", {})
+                self._consider()
+            case Dissolve():
+                self._dissolving = True
+                self._record("every node goes as soon as it is idle: the daemon is ending", {})
                 self._consider()
             case ChildFailed():
                 self._see_failure(message)
@@ -342,6 +348,7 @@ class ArbiterActor(Actor):
             brake=lessons.brake,
             stale=staleness(ages, self._policy),
             measured=lessons.measured,
+            dissolving=self._dissolving,
         )
 
     def _decide(self, wishlist: Wishlist) -> None:

@@ -87,6 +87,11 @@ class ReleaseBrake:
     """Boot again, although the last boots came to nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Dissolve:
+    """Boot no more, and let every node go as soon as it is idle: nobody will look after them."""
+
+
 # From a node to the arbiter.
 
 

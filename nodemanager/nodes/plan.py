@@ -63,8 +63,9 @@ def plan(stock: Stock, wishlist: Wishlist, policy: NodePolicy, confirmed: int) -
     boot += _to_keep_up(stock, policy, len(boot), len(new))
     used = packing.rooms
     surplus = [node for node in stock.nodes if node.host not in used and not node.leaving]
-    spare = max(0, len(up(stock)) + len(boot) - policy.min_nodes)
-    leave = _leaving(surplus, spare, packing)
+    kept = 0 if stock.dissolving else policy.min_nodes
+    spare = max(0, len(up(stock)) + len(boot) - kept)
+    leave = _all_idle(surplus) if stock.dissolving else _leaving(surplus, spare, packing)
     coming = [node for node in surplus if node.phase is NodePhase.ASKED]
     withdraw = tuple(n.name for n in _dearest_first(coming)[: max(0, spare - len(leave))])
     stay = tuple(
@@ -82,7 +83,8 @@ def plan(stock: Stock, wishlist: Wishlist, policy: NodePolicy, confirmed: int) -
 
 def _to_keep_up(stock: Stock, policy: NodePolicy, booting: int, wanted: int) -> Iterator[NodeSize]:
     """Nodes for `min_nodes`: of the cheapest size that can be had, within all limits."""
-    lacking = policy.min_nodes - len(up(stock)) - max(booting, wanted)
+    kept = 0 if stock.dissolving else policy.min_nodes
+    lacking = kept - len(up(stock)) - max(booting, wanted)
     left = min(tightest(stock, policy).nodes, policy.boots_per_turn) - booting
     unavailable = stock.shortages.unavailable(stock.elapsed)
     sizes = [s for s in bootable_sizes(stock.sizes, policy) if s.name not in unavailable]
@@ -94,6 +96,13 @@ def _to_keep_up(stock: Stock, policy: NodePolicy, booting: int, wanted: int) -> 
         if 0 < policy.max_total_price < price:
             return
         yield sizes[0]
+
+
+def _all_idle(surplus: list[NodeStanding]) -> dict[str, str]:
+    """Whatever does no work: the daemon ends, and nobody will look after them."""
+    workless = (NodePhase.IDLE, NodePhase.BOOTING)
+    ours = (n for n in surplus if n.phase in workless and n.behaviour is Behaviour.RUN)
+    return {node.name: "the daemon is ending" for node in ours}
 
 
 def _leaving(surplus: list[NodeStanding], spare: int, packing: Packing) -> dict[str, str]:

@@ -41,6 +41,8 @@ class Stock:
     brake: Brake = field(default_factory=Brake)
     stale: str = ""
     """What is too old to act on; empty when nothing is."""
+    dissolving: bool = False
+    """No more is booted, and whatever is idle goes."""
     measured: Mapping[str, Resources] = field(default_factory=dict)
     """What nodes of a size turned out to have, where that is less than was configured."""
 
@@ -139,6 +141,8 @@ def tightest(stock: Stock, policy: NodePolicy) -> Limit:
 
 def _limits(stock: Stock, policy: NodePolicy) -> Iterator[Limit]:
     count, now = len(stock.nodes), stock.elapsed
+    if stock.dissolving:
+        yield Limit(0, ReasonToken.NODE_LIMIT, "no node is booted any more: the daemon is ending")
     if stock.stale:
         yield Limit(0, ReasonToken.NODES_UNKNOWN, f"no node is booted: {stock.stale}")
     on_trial = sum(
