@@ -38,7 +38,7 @@ class Lessons:
                 name, words = booted.size.name, booted.words
                 short = self.shortages.short(name, words, pause, policy, now)
                 return replace(self, shortages=short)
-            case BootOutcome.FAILED | BootOutcome.DISAPPEARED:
+            case BootOutcome.FAILED | BootOutcome.DISAPPEARED if not booted.proved:
                 words = f"{booted.name}: {booted.words}"
                 return replace(self, brake=self.brake.failed(words, policy, now))
             case BootOutcome.PROVED:

@@ -153,7 +153,8 @@ class BootOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """How a boot came out, told once for each outcome. `error` is the cloud's, for REFUSED."""
+    """How a boot came out, told once for each outcome. `error` is the cloud's, for REFUSED; `proved` says that it
+    had been of use before."""
 
     name: str
     size: NodeSize | None
@@ -161,6 +162,7 @@ class Booted:
     words: str
     seconds: float
     error: Exception | None = None
+    proved: bool = False
 
 
 # Between arbiter and wishlist.

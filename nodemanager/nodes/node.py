@@ -145,13 +145,13 @@ class NodeActor(Actor):
             case RecordIs(record):
                 self._change(pinged=record.first_ping_at is not None)
             case Created(node):
-                self._change(created=Asked.DONE, cloud=node)
+                self._note_created(node)
             case CreateFailed(_, error):
                 self._note_refusal(error)
             case Forgone():
                 self._change(over="it was not wanted any more")
             case Destroyed():
-                self._change(destroy=Asked.DONE)
+                self._note_destroyed()
             case DestroyFailed(_, error):
                 self._note_survival(error)
             case NodeSet(_, drained, at):
@@ -166,6 +166,7 @@ class NodeActor(Actor):
                 self._behave(behaviour)
             case Kill(_, why):
                 self._change(killed=why or "an operator said so")
+                self._withdraw()
             case _:
                 super().on_receive(message)
         self._proceed()
@@ -180,6 +181,15 @@ class NodeActor(Actor):
             record_uuid=record.uuid,
             host=record.hostname or self._situation.name,
         )
+        if self._situation.killed:
+            self._withdraw()
+
+    def _note_created(self, cloud: CloudNode) -> None:
+        self._change(created=Asked.DONE, cloud=cloud, created_at=self._around.clock.elapsed())
+        behaviour = self._situation.behaviour
+        if behaviour is not behaviour_of(cloud):
+            # An operator spoke while it was being made.
+            self._around.cloud.tell(TagNode(cloud, {BEHAVIOUR_TAG: behaviour.value}))
 
     def _withdraw(self) -> None:
         situation = self._situation
@@ -189,6 +199,9 @@ class NodeActor(Actor):
             self._change(over="it was not wanted any more")
 
     def _note_refusal(self, error: CloudError) -> None:
+        if self._situation.cloud is not None:
+            # A list has shown it meanwhile.
+            return
         log.warning(
             "%s was not created: %s",
             self._situation.name,
@@ -199,15 +212,18 @@ class NodeActor(Actor):
         self._change(over=f"it was not created: {error}")
         self._tell_outcome(BootOutcome.REFUSED, str(error), error)
 
+    def _note_destroyed(self) -> None:
+        """The cloud has answered; if later lists still have it, it is destroyed once more."""
+        self._change(destroy=Asked.DONE, destroyed_at=self._around.clock.elapsed(), misses=0)
+
     def _note_survival(self, error: CloudError) -> None:
-        """It was not destroyed; tried again when a list still has it."""
         log.warning(
             "%s was not destroyed: %s",
             self._situation.name,
             error,
             extra={"action": "destroy_failed", "node": self._situation.name},
         )
-        self._change(destroy=Asked.DONE)
+        self._note_destroyed()
 
     def _note_node_set(self, at: float, *, drained: bool) -> None:
         if drained:
@@ -234,8 +250,10 @@ class NodeActor(Actor):
         around = self._around
         wall, elapsed = around.clock.wall(), around.clock.elapsed()
         step = next_step(self._situation, around.policy, wall, elapsed)
+        # Before the step is taken: one that is being destroyed does not show any more that it has failed.
+        self._tell_outcomes(step, wall, elapsed)
         self._take(step, elapsed)
-        self._report(wall, elapsed)
+        self._tell_standing(wall, elapsed)
         if step is NodeStep.LET_GO:
             self._over = True
             self.stop()
@@ -287,14 +305,20 @@ class NodeActor(Actor):
         wall = around.clock.wall()
         if situation.cloud is None:
             return
-        why = situation.killed or situation.leaving or verdict(situation, around.policy, wall)
+        why = (
+            situation.killed
+            or situation.condemned
+            or situation.leaving
+            or verdict(situation, around.policy, wall)
+        )
         log.info(
             "destroying %s: %s",
             situation.name,
             why,
             extra={"action": "destroy", "node": situation.name},
         )
-        self._change(destroy=Asked.YES)
+        tries = situation.destroy_tries + 1
+        self._change(condemned=why, destroy=Asked.YES, destroy_tries=tries)
         around.cloud.tell(DestroyNode(situation.cloud, self.actor_ref))
 
     # What the arbiter has to know.
@@ -307,7 +331,8 @@ class NodeActor(Actor):
         self._told.add(outcome)
         situation = self._situation
         lived = age(situation, self._around.clock.wall())
-        message = Booted(situation.name, situation.size, outcome, words, lived, error)
+        proved = BootOutcome.PROVED in self._told
+        message = Booted(situation.name, situation.size, outcome, words, lived, error, proved)
         self._around.arbiter.tell(message)
         log.info(
             "%s: %s: %s (%s after it was ordered)",
@@ -318,12 +343,22 @@ class NodeActor(Actor):
             extra={"action": "boot_outcome", "node": situation.name, "outcome": outcome.value},
         )
 
-    def _report(self, wall: float, elapsed: float) -> None:
-        """Tell the arbiter what is new: each outcome once, the standing whenever it changes."""
-        around, situation = self._around, self._situation
-        news = outcomes_of(situation, self._told, around.policy, wall, elapsed)
+    def _tell_outcomes(self, step: NodeStep, wall: float, elapsed: float) -> None:
+        """How its boot came out, as far as that is known by now; each outcome once."""
+        news = outcomes_of(
+            self._situation,
+            step,
+            frozenset(self._told),
+            self._around.policy,
+            wall=wall,
+            elapsed=elapsed,
+        )
         for outcome, words, error in news:
             self._tell_outcome(outcome, words, error)
+
+    def _tell_standing(self, wall: float, elapsed: float) -> None:
+        """How it is, whenever that changes."""
+        around, situation = self._around, self._situation
         proved = BootOutcome.PROVED in self._told
         standing = standing_of(situation, around.policy, wall, elapsed, proved=proved)
         if standing != self._standing:

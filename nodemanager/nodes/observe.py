@@ -6,47 +6,62 @@ from dataclasses import replace
 
 from nodemanager.clouds.base import CloudNode, CloudState
 from nodemanager.model import Node, NodeState
-from nodemanager.nodes.states import Asked, NodeSituation, is_ours_drained
+from nodemanager.nodes.states import Asked, NodeSituation, is_drained, is_ours_drained
 
 NODE_ORDER_PATIENCE_SECONDS = 30.0
 """How long a drain or resume may go unanswered before it is asked for again."""
+DESTROY_PATIENCE_SECONDS = 10.0
+"""A machine that is still listed so long after its destruction is destroyed once more, as Go's dispatcher
+does; doubles with each try, since what a cloud refuses once it often refuses for long."""
+LONGEST_DESTROY_PATIENCE_SECONDS = 300.0
 
-_UP = frozenset({NodeState.IDLE, NodeState.BUSY, NodeState.DRAINING, NodeState.DRAINED})
 _WITHOUT_WORK = frozenset({NodeState.IDLE, NodeState.DRAINED})
 
 
 def seen_in_cloud(before: NodeSituation, cloud: CloudNode | None, asked_at: float) -> NodeSituation:
     """A list that was asked for at `asked_at` (elapsed seconds) has it so, or lacks it (None)."""
-    if before.cloud is None:
-        if cloud is None:
-            return before
-        # Its create is under way or its answer was lost: here it is.
-        return replace(before, created=Asked.DONE, cloud=cloud, listed_at=asked_at)
     if cloud is None:
-        return replace(before, misses=before.misses + 1, listed_at=asked_at)
-    survived = before.destroy is Asked.DONE and cloud.state is not CloudState.STOPPING
+        if before.cloud is None:
+            return before
+        # A list may be behind the creation of a machine; one that was listed once is not forgotten.
+        counts = before.was_listed or before.destroy is Asked.DONE
+        return replace(before, misses=before.misses + counts, listed_at=asked_at)
+    stopping = cloud.state is CloudState.STOPPING
+    survived = (
+        before.destroy is Asked.DONE
+        and not stopping
+        and asked_at - before.destroyed_at >= _destroy_patience(before.destroy_tries)
+    )
     return replace(
         before,
+        # When it was not known yet, its create is under way or its answer was lost: here it is.
+        created=Asked.DONE,
         cloud=cloud,
+        was_listed=True,
         misses=0,
         listed_at=asked_at,
+        condemned=before.condemned or ("the cloud takes it away" if stopping else ""),
         # It was to be destroyed and is still there: once more.
         destroy=Asked.NO if survived else before.destroy,
     )
+
+
+def _destroy_patience(tries: int) -> float:
+    pause = DESTROY_PATIENCE_SECONDS * 2.0 ** min(max(tries - 1, 0), 10)
+    return min(pause, LONGEST_DESTROY_PATIENCE_SECONDS)
 
 
 def seen_in_scheduler(
     before: NodeSituation, node: Node | None, asked_at: float, now: float
 ) -> NodeSituation:
     """A view that was asked for at `asked_at` has it so, or lacks it (None). Both are elapsed seconds."""
-    up = node is not None and node.state in _UP
+    after = replace(before, node=node, viewed_at=asked_at)
+    up = after.is_up
     joined_at = now if up and before.joined_at is None else before.joined_at
     is_idle = node is not None and node.state in _WITHOUT_WORK
     idle_since = now if before.idle_since is None else before.idle_since
     after = replace(
-        before,
-        node=node,
-        viewed_at=asked_at,
+        after,
         joined_at=joined_at,
         down_views=0 if up or joined_at is None else before.down_views + 1,
         idle_views=before.idle_views + 1 if is_idle else 0,
@@ -55,6 +70,9 @@ def seen_in_scheduler(
     if before.drain is Asked.NO and asked_at >= before.node_order_at and is_ours_drained(node):
         # A former process did that: its drain is ours to use or to end.
         return replace(after, drain=Asked.DONE, drained_at=asked_at)
+    if before.drain is Asked.DONE and asked_at >= before.drained_at and up and not is_drained(node):
+        # Somebody ended it, or the node was down and came back without it.
+        return replace(after, drain=Asked.NO, drained_at=float("inf"), resume_asked=False)
     if asked_at - before.node_order_at > NODE_ORDER_PATIENCE_SECONDS:
         # The scheduler refused what was asked of it; ask again if it is still wanted.
         drain = Asked.NO if before.drain is Asked.YES else before.drain

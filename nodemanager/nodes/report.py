@@ -13,11 +13,13 @@ from nodemanager.nodes.states import (
     Asked,
     NodePhase,
     NodeSituation,
+    NodeStep,
     is_proved,
     phase_of,
     readiness,
 )
 
+_BAD = frozenset({BootOutcome.FAILED, BootOutcome.REFUSED})
 _TAKES_WORK = frozenset({NodeState.IDLE, NodeState.BUSY})
 
 
@@ -52,29 +54,32 @@ def standing_of(
 
 def outcomes_of(
     situation: NodeSituation,
+    step: NodeStep,
     told: Collection[BootOutcome],
     policy: NodePolicy,
+    *,
     wall: float,
     elapsed: float,
 ) -> Iterator[tuple[BootOutcome, str, CloudError | None]]:
     """How its boot came out, as far as that is known by now, with words and, for REFUSED, the cloud's error.
 
-    Those that were `told` before are included. A machine that the cloud could not bring to life, for want
+    `step` is what is about to be done. Those that were `told` before are included. A machine that the cloud could not bring to life, for want
     of quota or capacity, was as good as refused.
     """
     phase = phase_of(situation, policy, wall)
     if situation.joined_at is not None:
         yield BootOutcome.JOINED, f"joined as {situation.host}", None
-    if is_proved(situation, elapsed) or _left_in_peace(situation, phase):
+    if is_proved(situation, elapsed) or _leaves_in_peace(situation, phase, step):
         yield BootOutcome.PROVED, "has been of use", None
     elif phase is NodePhase.FAILED and isinstance(_fault(situation), CERTAIN):
         yield BootOutcome.REFUSED, str(_fault(situation)), _fault(situation)
-    elif phase is NodePhase.FAILED or (phase is NodePhase.LOST and BootOutcome.PROVED not in told):
+    elif phase in (NodePhase.FAILED, NodePhase.LOST) and BootOutcome.PROVED not in told:
         yield BootOutcome.FAILED, verdict(situation, policy, wall), None
-    elif phase is NodePhase.GONE and not situation.over and situation.destroy is Asked.NO:
-        yield BootOutcome.DISAPPEARED, "the machine vanished", None
-    elif phase is NodePhase.GONE and not told:
-        yield BootOutcome.ABORTED, situation.over or "it was not wanted any more", None
+    if phase is NodePhase.GONE and _BAD.isdisjoint(told):
+        if not situation.over and situation.destroy is Asked.NO:
+            yield BootOutcome.DISAPPEARED, "the machine vanished", None
+        elif situation.joined_at is None:
+            yield BootOutcome.ABORTED, situation.over or "it was not wanted any more", None
 
 
 def verdict(situation: NodeSituation, policy: NodePolicy, wall: float) -> str:
@@ -90,18 +95,13 @@ def verdict(situation: NodeSituation, policy: NodePolicy, wall: float) -> str:
 
 def epitaph(situation: NodeSituation) -> str:
     """Why it is no more, for people who look at its record."""
-    why = situation.over or situation.killed or situation.leaving
+    why = situation.over or situation.killed or situation.leaving or situation.condemned
     return f"shut down by the node manager: {why or 'it was of no use'}"
 
 
-def _left_in_peace(situation: NodeSituation, phase: NodePhase) -> bool:
-    """It joined, was up to the end, and leaves because nobody wants it."""
-    return (
-        phase is NodePhase.DESTROYING
-        and situation.joined_at is not None
-        and not situation.killed
-        and not situation.down_views
-    )
+def _leaves_in_peace(situation: NodeSituation, phase: NodePhase, step: NodeStep) -> bool:
+    """It joined, was well to the end, and goes because nobody wants it."""
+    return step is NodeStep.DESTROY and phase is NodePhase.DRAINING and situation.has_drained
 
 
 def _fault(situation: NodeSituation) -> CloudError | None:

@@ -18,6 +18,9 @@ from nodemanager.model import Node, NodeSize, NodeState, format_seconds
 from nodemanager.nodes import windows
 from nodemanager.nodes.policy import NodePolicy
 
+_UP = frozenset({NodeState.IDLE, NodeState.BUSY, NodeState.DRAINING, NodeState.DRAINED})
+_WORKS = frozenset({NodeState.BUSY, NodeState.DRAINING})
+
 DRAIN_PREFIX = "node manager: "
 """How the reason of each drain of ours begins; a drain with another reason is somebody else's."""
 DOWN_VIEWS = 2
@@ -25,7 +28,10 @@ DOWN_VIEWS = 2
 PROVED_SECONDS = 120.0
 """A node that has been up for so long has proved that its image, network and scheduler work."""
 LISTS_WITHOUT = 2
-"""So many cloud lists in a row must lack a machine before it is gone: lists of a cloud may be behind."""
+"""So many cloud lists in a row must lack a machine that was listed before it is gone."""
+UNLISTED_SECONDS = 300.0
+"""A machine that no list has shown so long after its creation will never be of use: lists of a cloud may be
+behind, but not so far."""
 
 
 class NodePhase(StrEnum):
@@ -44,70 +50,26 @@ class NodePhase(StrEnum):
     LOST = "lost"
     """It had joined, and the scheduler says that it is down."""
     DESTROYING = "destroying"
-    """The cloud has been told to destroy it, and still lists it."""
+    """The cloud has been told to destroy it, or takes it away by itself, and still lists it."""
     GONE = "gone"
 
 
+_HERE = frozenset({NodePhase.IDLE, NodePhase.BUSY, NodePhase.DRAINING})
+_ENDS = frozenset({NodePhase.DESTROYING, NodePhase.GONE})
+
 PHASE_TRANSITIONS: Mapping[NodePhase, frozenset[NodePhase]] = {
-    NodePhase.ASKED: frozenset(
-        {NodePhase.BOOTING, NodePhase.IDLE, NodePhase.BUSY, NodePhase.FAILED, NodePhase.GONE}
-    ),
-    NodePhase.BOOTING: frozenset(
-        {
-            NodePhase.IDLE,
-            NodePhase.BUSY,
-            NodePhase.DRAINING,
-            NodePhase.FAILED,
-            NodePhase.DESTROYING,
-            NodePhase.GONE,
-        }
-    ),
-    NodePhase.IDLE: frozenset(
-        {
-            NodePhase.BUSY,
-            NodePhase.DRAINING,
-            NodePhase.FAILED,
-            NodePhase.LOST,
-            NodePhase.DESTROYING,
-            NodePhase.GONE,
-        }
-    ),
-    NodePhase.BUSY: frozenset(
-        {
-            NodePhase.IDLE,
-            NodePhase.DRAINING,
-            NodePhase.FAILED,
-            NodePhase.LOST,
-            NodePhase.DESTROYING,
-            NodePhase.GONE,
-        }
-    ),
-    NodePhase.DRAINING: frozenset(
-        {
-            NodePhase.IDLE,
-            NodePhase.BUSY,
-            NodePhase.FAILED,
-            NodePhase.LOST,
-            NodePhase.DESTROYING,
-            NodePhase.GONE,
-        }
-    ),
-    NodePhase.FAILED: frozenset(
-        {NodePhase.IDLE, NodePhase.BUSY, NodePhase.DRAINING, NodePhase.DESTROYING, NodePhase.GONE}
-    ),
-    NodePhase.LOST: frozenset(
-        {
-            NodePhase.IDLE,
-            NodePhase.BUSY,
-            NodePhase.DRAINING,
-            NodePhase.FAILED,
-            NodePhase.DESTROYING,
-            NodePhase.GONE,
-        }
-    ),
+    # The scheduler may know a machine, and an operator speak of it, before the cloud answers.
+    NodePhase.ASKED: frozenset(NodePhase) - {NodePhase.ASKED},
+    NodePhase.BOOTING: _HERE | _ENDS | {NodePhase.FAILED},
+    NodePhase.IDLE: _HERE - {NodePhase.IDLE} | _ENDS | {NodePhase.FAILED, NodePhase.LOST},
+    NodePhase.BUSY: _HERE - {NodePhase.BUSY} | _ENDS | {NodePhase.FAILED, NodePhase.LOST},
+    NodePhase.DRAINING: _HERE - {NodePhase.DRAINING} | _ENDS | {NodePhase.FAILED, NodePhase.LOST},
+    NodePhase.FAILED: _HERE | _ENDS | {NodePhase.BOOTING, NodePhase.LOST},
+    NodePhase.LOST: _HERE | _ENDS | {NodePhase.FAILED},
     NodePhase.DESTROYING: frozenset({NodePhase.GONE}),
     NodePhase.GONE: frozenset(),
 }
+"""What may follow what; one is reported after each message, so that several steps may be one here."""
 
 
 class Behaviour(StrEnum):
@@ -147,9 +109,13 @@ class NodeSituation:
     pinged: bool = False
     """It has announced itself at its record."""
     created: Asked = Asked.NO
+    created_at: float = float("-inf")
+    """When the cloud said that it exists."""
     cloud: CloudNode | None = None
+    was_listed: bool = False
+    """Some cloud list has shown it."""
     misses: int = 0
-    """Cloud lists in a row that lack it."""
+    """Cloud lists in a row that lack it, though it was listed before or should be gone."""
     listed_at: float = float("-inf")
     """When the last cloud list that was looked at was asked for."""
     node: Node | None = None
@@ -171,25 +137,62 @@ class NodeSituation:
     resume_asked: bool = False
     node_order_at: float = float("-inf")
     """When a drain or its end was last asked for."""
+    condemned: str = ""
+    """Why it is to be destroyed, or taken away by the cloud; empty otherwise. Never taken back."""
     destroy: Asked = Asked.NO
+    destroy_tries: int = 0
+    destroyed_at: float = float("-inf")
+    """When the cloud last answered that."""
     over: str = ""
     """Why there will be no machine: it was forgone, or refused. Empty otherwise."""
 
     @property
+    def is_broken(self) -> bool:
+        """Whether the cloud says that it is of no use, whatever the scheduler thinks of it."""
+        return self.cloud is not None and self.cloud.state is CloudState.BROKEN
+
+    @property
     def wants_drain(self) -> bool:
         """Whether it is to take no new work."""
-        return bool(self.leaving) or self.behaviour is not Behaviour.RUN
+        return bool(self._drain_words)
 
     @property
     def drain_reason(self) -> str:
         """The reason of our drain, for people who look at the scheduler."""
-        why = self.leaving or f"an operator said {self.behaviour.value}"
-        return f"{DRAIN_PREFIX}{why}"
+        return f"{DRAIN_PREFIX}{self._drain_words}"
+
+    @property
+    def _drain_words(self) -> str:
+        if self.leaving or self.condemned:
+            return self.leaving or self.condemned
+        if self.behaviour is not Behaviour.RUN:
+            return f"an operator said {self.behaviour.value}"
+        return "the cloud says that it is broken" if self.is_broken else ""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the scheduler's last word is that it is there."""
+        return self.node is not None and self.node.state in _UP
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether jobs run there, by the scheduler's last word."""
+        return self.node is not None and self.node.state in _WORKS
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether a drain of ours is in force there and nothing runs any more."""
+        return (
+            self.node is not None
+            and self.node.state is NodeState.DRAINED
+            and self.drain is Asked.DONE
+            and self.viewed_at >= self.drained_at
+        )
 
     @property
     def foreign_drain(self) -> str:
         """The reason of a drain that is not ours; empty when there is none."""
-        if self.node is None or not _is_drained(self.node):
+        if self.node is None or not is_drained(self.node):
             return ""
         if self.drain is not Asked.NO or is_ours_drained(self.node):
             return ""
@@ -220,23 +223,17 @@ def phase_of(situation: NodeSituation, policy: NodePolicy, wall: float) -> NodeP
         return NodePhase.GONE
     if situation.cloud is None:
         return NodePhase.ASKED
-    if situation.destroy is not Asked.NO:
+    if situation.condemned:
         return NodePhase.DESTROYING
-    if situation.cloud.state is CloudState.BROKEN:
+    if situation.is_broken:
         return NodePhase.FAILED
     if situation.joined_at is None:
-        if age(situation, wall) >= policy.boot_fail_after:
-            return NodePhase.FAILED
-        return NodePhase.DRAINING if situation.leaving else NodePhase.BOOTING
+        return NodePhase.FAILED if _comes_to_nothing(situation, policy, wall) else NodePhase.BOOTING
     if situation.down_views >= DOWN_VIEWS:
         return NodePhase.LOST
     if situation.wants_drain or situation.drain is not Asked.NO:
         return NodePhase.DRAINING
-    busy = situation.node is not None and situation.node.state in (
-        NodeState.BUSY,
-        NodeState.DRAINING,
-    )
-    return NodePhase.BUSY if busy else NodePhase.IDLE
+    return NodePhase.BUSY if situation.has_jobs else NodePhase.IDLE
 
 
 def next_step(
@@ -251,7 +248,7 @@ def next_step(
         return NodeStep.WAIT
     if _has_to_go(situation, policy, wall, elapsed):
         return NodeStep.DESTROY
-    if situation.joined_at is None:
+    if situation.joined_at is None or not situation.is_up:
         return NodeStep.WAIT
     if situation.wants_drain:
         return NodeStep.DRAIN if situation.drain is Asked.NO else NodeStep.WAIT
@@ -297,13 +294,14 @@ def is_proved(situation: NodeSituation, elapsed: float) -> bool:
     )
 
 
+def is_drained(node: Node | None) -> bool:
+    """Whether it takes no new work, whoever said so."""
+    return node is not None and node.state in (NodeState.DRAINED, NodeState.DRAINING)
+
+
 def is_ours_drained(node: Node | None) -> bool:
     """Whether a drain of ours, or of a former process, is in force there."""
-    return node is not None and _is_drained(node) and node.reason.startswith(DRAIN_PREFIX)
-
-
-def _is_drained(node: Node) -> bool:
-    return node.state in (NodeState.DRAINED, NodeState.DRAINING)
+    return node is not None and is_drained(node) and node.reason.startswith(DRAIN_PREFIX)
 
 
 def _is_gone(situation: NodeSituation) -> bool:
@@ -316,34 +314,41 @@ def _is_gone(situation: NodeSituation) -> bool:
     return situation.misses >= needed
 
 
+def _comes_to_nothing(situation: NodeSituation, policy: NodePolicy, wall: float) -> bool:
+    """Whether a machine that has not joined will not be waited for any longer."""
+    if situation.viewed_at == float("-inf"):
+        # Taken up just now: the scheduler may have known it for long.
+        return False
+    never_listed = (
+        not situation.was_listed and situation.listed_at - situation.created_at >= UNLISTED_SECONDS
+    )
+    return never_listed or age(situation, wall) >= policy.boot_fail_after
+
+
 def _has_to_go(situation: NodeSituation, policy: NodePolicy, wall: float, elapsed: float) -> bool:
-    """Whether the machine has to be destroyed now."""
+    """Whether the cloud has to be told now to destroy the machine."""
+    if situation.cloud is None or situation.cloud.state is CloudState.STOPPING:
+        return False
     if situation.killed:
         return True
-    if situation.behaviour is Behaviour.HOLD:
+    if situation.behaviour is Behaviour.HOLD or situation.has_jobs:
         return False
-    if situation.leaving and situation.joined_at is None:
-        return True
-    fresh = elapsed - min(situation.listed_at, situation.viewed_at) < policy.poll_stale_after
-    if not fresh:
+    if elapsed - min(situation.listed_at, situation.viewed_at) >= policy.poll_stale_after:
         # Without truth no action: it may have joined long ago.
         return False
-    node = situation.node
+    if situation.condemned:
+        return situation.has_drained or not situation.is_up
+    if situation.leaving and situation.joined_at is None:
+        return True
     match phase_of(situation, policy, wall):
         case NodePhase.FAILED:
-            return True
+            return situation.has_drained or not situation.is_up
         case NodePhase.LOST:
             lived = age(situation, wall)
             return lived >= policy.boot_fail_after or windows.is_open(
                 policy.shutdown_windows, lived
             )
         case NodePhase.DRAINING:
-            return (
-                situation.wants_drain
-                and node is not None
-                and node.state is NodeState.DRAINED
-                and situation.drain is Asked.DONE
-                and situation.viewed_at >= situation.drained_at
-            )
+            return situation.wants_drain and situation.has_drained
         case _:
             return False
