@@ -72,6 +72,13 @@ class _Go:
     """To itself: give out what can be given out now."""
 
 
+@dataclass(frozen=True, slots=True)
+class _TagAgain:
+    """To itself: the tags were not accepted; once more, if they are still the latest."""
+
+    task: TagNode
+
+
 class CloudActor(Actor):
     """See the module's docstring. It has to be told its `Hands`, and begins at `FollowCloud`.
 
@@ -102,6 +109,8 @@ class CloudActor(Actor):
         self._list_asked_at = clock.elapsed()
         self._silent_since: float | None = None
         self._budget = None if unpaced else Budget(pace.operations_per_second, clock.elapsed())
+        self._tagging: dict[str, TagNode] = {}
+        """By cloud id, tags that the cloud has not accepted yet: only the latest are worth a try."""
         self._act_until = float("-inf")
         self._paused_until = float("-inf")
         self._rate_pause = 1.0
@@ -116,8 +125,10 @@ class CloudActor(Actor):
                 self._subscriber = subscriber
             case CreateNode():
                 self._creates.append(message)
-            case DestroyNode() | TagNode():
+            case DestroyNode():
                 self._others.append(message)
+            case TagNode():
+                self._tag(message)
             case Forgo(name):
                 self._forgo(name)
             case ActUntil(lease_until):
@@ -125,6 +136,9 @@ class CloudActor(Actor):
             case Done(hand, task, result, error):
                 self._idle.append(hand)
                 self._conclude(task, result, error)
+            case _TagAgain(task):
+                if self._tagging.get(task.node.cloud_id) is task:
+                    self._others.append(task)
             case _Go():
                 pass
             case GetCloudCounts():
@@ -185,6 +199,13 @@ class CloudActor(Actor):
                 tell_if_alive(asked.reply_to, Forgone(name))
                 return
 
+    def _tag(self, task: TagNode) -> None:
+        before = self._tagging.get(task.node.cloud_id)
+        if before is not None:
+            task = TagNode(task.node, {**before.tags, **task.tags})
+        self._tagging[task.node.cloud_id] = task
+        self._others.append(task)
+
     # What came of it.
 
     def _conclude(self, task: Task, result: tuple[Any, ...], error: CloudError | None) -> None:
@@ -192,7 +213,8 @@ class CloudActor(Actor):
         if isinstance(error, RateLimited):
             self._slow_down(task, error)
             return
-        self._rate_pause = 1.0
+        if error is None:
+            self._rate_pause = 1.0
         match task:
             case ListNodes():
                 self._listed(result, error)
@@ -209,12 +231,21 @@ class CloudActor(Actor):
                     if failed and error is not None
                     else Destroyed(node.cloud_id),
                 )
-            case TagNode(node, _):
-                if error is not None and not isinstance(error, Gone | Denied):
-                    at = self._clock.elapsed() + TAG_PAUSE_SECONDS
-                    self._timer.tell(Schedule(at, self.actor_ref, task))
-                elif error is not None:
-                    log.warning("cannot tag %s: %s", node.name, error, extra={"action": "tag"})
+            case TagNode():
+                self._tagged(task, error)
+
+    def _tagged(self, task: TagNode, error: CloudError | None) -> None:
+        cloud_id = task.node.cloud_id
+        if self._tagging.get(cloud_id) is not task:
+            # Later ones, which have these too, are under way.
+            return
+        if error is None or isinstance(error, Gone | Denied):
+            del self._tagging[cloud_id]
+        else:
+            at = self._clock.elapsed() + TAG_PAUSE_SECONDS
+            self._timer.tell(Schedule(at, self.actor_ref, _TagAgain(task)))
+        if error is not None:
+            log.warning("cannot tag %s: %s", task.node.name, error, extra={"action": "tag"})
 
     def _listed(self, nodes: tuple[Any, ...], error: CloudError | None) -> None:
         self._listing = False

@@ -60,6 +60,7 @@ class SkyFault(Enum):
     DESTROY = "destroy raises, and the machine stays"
     DESTROY_AFTER = "destroy raises although the machine goes"
     DENIED = "create is refused for good"
+    TAG = "set_tags raises, and nothing was set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +318,7 @@ class FakeCloud(Cloud):
     def set_tags(self, node: CloudNode, tags: Mapping[str, str]) -> None:
         """See the base class."""
         self._begin("set_tags", node.name)
+        self._spoil(SkyFault.TAG)
         self.sky.set_tags(node.cloud_id, tags)
 
     def _begin(self, method: str, machine: str = "") -> None:

@@ -105,18 +105,29 @@ class CloudHand(Actor):
     def _create(cloud: Cloud, task: CreateNode) -> CloudNode:
         """Create; after a doubtful failure look whether it is there all the same (old node manager, bug
         6702: creates that timed out and had succeeded)."""
+        name = task.order.name
         try:
             return cloud.create(task.order)
-        except CloudError as error:
-            if isinstance(error, CERTAIN):
-                raise
+        except CERTAIN:
+            raise
+        except Exception as error:
             log.warning(
                 "creating %s: %s; looking whether it is there",
-                task.order.name,
+                name,
                 error,
-                extra={"action": "create_doubtful", "node": task.order.name},
+                extra={"action": "create_doubtful", "node": name},
             )
-            found = [node for node in cloud.list() if node.name == task.order.name]
-            if not found:
+            found = _find(cloud, name)
+            if found is None:
                 raise
-            return found[0]
+            return found
+
+
+def _find(cloud: Cloud, name: str) -> CloudNode | None:
+    """The machine of that name; None also when the list does not come: the failure before it is the one to
+    tell, since whoever is told that a list came too often would ask for the machine once more."""
+    try:
+        return next((node for node in cloud.list() if node.name == name), None)
+    except CloudError as error:
+        log.warning("looking for %s: %s", name, error, extra={"action": "create_doubtful"})
+        return None
