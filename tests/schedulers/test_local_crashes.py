@@ -6,12 +6,13 @@ process. The daemon's child processes are not concerned: they run a fresh interp
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,14 @@ from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers import supervise
 from nodemanager.schedulers.base import JobSpec, SchedulerContext
 from nodemanager.schedulers.local import LocalScheduler
+from nodemanager.schedulers.shares import Share, Shares
 from nodemanager.schedulers.spool import Limits, Spool
 
 pytestmark = pytest.mark.processes
 
 NAME = "zzzzz-dz642-000000000000001"
 PATIENCE = 30.0
+ONE_CORE = {"cores": "1"}
 
 KILLER = """
 import os, signal, sys
@@ -48,7 +51,7 @@ def arm():
 """
 
 DAEMON = """
-import sys, time
+import json, os, sys, time
 from pathlib import Path
 from nodemanager.model import JobState, Resources
 from nodemanager.schedulers.base import JobSpec, SchedulerContext
@@ -56,7 +59,8 @@ from nodemanager.schedulers.local import LocalScheduler
 import killer
 
 state, name, note = sys.argv[1:]
-scheduler = LocalScheduler(SchedulerContext("zzzzz", Path(state), {"cores": "1"}))
+options = json.loads(os.environ["OPTIONS"])
+scheduler = LocalScheduler(SchedulerContext("zzzzz", Path(state), options))
 spec = JobSpec(name, ("/bin/sh", "-c", f"echo started >> {note}"), Resources(1, 0))
 killer.arm()
 scheduler.submit([spec])
@@ -111,9 +115,11 @@ def program(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-def see_out(state: Path, spec: JobSpec, *, submit: bool) -> End | None:
+def see_out(
+    state: Path, spec: JobSpec, *, submit: bool, options: Mapping[str, str] = ONE_CORE
+) -> End | None:
     """The next daemon: it sees the job to its end. None if it does not know the job."""
-    scheduler = LocalScheduler(SchedulerContext("zzzzz", state, {"cores": "1"}))
+    scheduler = LocalScheduler(SchedulerContext("zzzzz", state, options))
     try:
         if submit:
             scheduler.submit([spec])
@@ -132,9 +138,16 @@ def starts(note: Path) -> int:
     return len(note.read_text().splitlines()) if note.exists() else 0
 
 
+@pytest.mark.parametrize("has_shares", [False, True])
 def test_the_daemon_is_killed_before_each_step(
-    tmp_path: Path, program: Callable[[str], str]
+    tmp_path: Path, program: Callable[[str], str], has_shares: bool
 ) -> None:
+    options = dict(ONE_CORE)
+    if has_shares:
+        shares = Shares(tmp_path / "machines")
+        shares.make_directory()
+        shares.write(Share("m1", "1", "m1", "x", Resources(1, 1 << 20)))
+        options["machines"] = str(shares.directory)
     path = program(DAEMON)
     deaths = 0
     for step in range(1, 200):
@@ -142,7 +155,7 @@ def test_the_daemon_is_killed_before_each_step(
         spec = JobSpec(NAME, ("/bin/sh", "-c", f"echo started >> {note}"), Resources(1, 0))
         daemon = subprocess.run(
             [sys.executable, path, str(state), NAME, str(note)],
-            env={**os.environ, "DIE_AT": str(step)},
+            env={**os.environ, "DIE_AT": str(step), "OPTIONS": json.dumps(options)},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -152,7 +165,7 @@ def test_the_daemon_is_killed_before_each_step(
         said = daemon.stdout.split()
         accepted, ended = "accepted" in said, "ended" in said
         # A dispatcher that got no answer asks again.
-        end = see_out(state, spec, submit=not accepted)
+        end = see_out(state, spec, submit=not accepted, options=options)
         assert end == End(EndKind.EXITED, 0) or (end is None and ended), (
             f"step {step}: {said} {end}"
         )
