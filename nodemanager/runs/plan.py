@@ -154,6 +154,19 @@ class Row:
     complete: bool
 
 
+@dataclass(frozen=True)
+class NodeRow:
+    """One node as it is shown."""
+
+    name: str
+    size: str
+    state: str
+    running: int
+    """How many containers run there."""
+    detail: str
+    """What is free there, or why it is as it is."""
+
+
 def row(standing: Standing, now: float) -> Row:
     """How the request is shown at Unix time `now`."""
     container = standing.container or {}

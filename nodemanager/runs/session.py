@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from nodemanager.api.requests import Record, RequestsApi
 from nodemanager.clock import Clock
 from nodemanager.errors import ApiRefused, ApiUnavailable
 from nodemanager.model import ContainerState, format_time
-from nodemanager.runs.plan import Cancel, Row, Skip, Standing, Submit, plan, row
+from nodemanager.runs.plan import Cancel, NodeRow, Row, Skip, Standing, Submit, plan, row
 from nodemanager.runs.record import RunRecord, RunRecords
 from nodemanager.runs.request_file import RequestSpec, ready_attributes
 
@@ -50,8 +50,8 @@ class View(Protocol):
         """The run starts, or goes on."""
         ...
 
-    def show(self, rows: Sequence[Row]) -> None:
-        """How all requests stand now."""
+    def show(self, rows: Sequence[Row], nodes: Sequence[NodeRow] = ()) -> None:
+        """How all requests stand now, and which nodes there are, as far as that is known."""
         ...
 
     def say(self, message: str) -> None:
@@ -79,6 +79,8 @@ class RunContext:
     """Set when somebody wants the process to end."""
     store: str
     """Where logs and outputs are, for people."""
+    nodes: Callable[[], Sequence[NodeRow]] = tuple
+    """The nodes there are now; none are shown where nobody knows."""
 
 
 def run_requests(
@@ -126,7 +128,7 @@ class _Run:
         context = self._context
         while not context.stop.is_set():
             changed = self._turn()
-            context.view.show(self._rows())
+            context.view.show(self._rows(), context.nodes())
             if all(standing.is_final for standing in self._standings):
                 return self._end()
             if not changed:

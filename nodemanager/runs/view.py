@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rich.console import Console, Group
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nodemanager.model import format_seconds
-from nodemanager.runs.plan import TO_COME, Row
+from nodemanager.runs.plan import TO_COME, NodeRow, Row
 from nodemanager.runs.session import Ending, View
 
 COLOURS = {
@@ -25,7 +25,15 @@ COLOURS = {
     "TempFail": "magenta",
     "Cancelled": "red",
 }
+NODE_COLOURS = {
+    "booting": "yellow",
+    "idle": "green",
+    "busy": "cyan",
+    "failed": "red",
+    "lost": "red",
+}
 MOST_ROWS = 40
+MOST_NODES = 8
 SPARE_LINES = 10
 """Lines of the terminal left for heading, bar and the summary of what is not shown."""
 
@@ -49,13 +57,16 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._seen: dict[str, tuple[str, int, str]] = {}
+        self._nodes: dict[str, str] = {}
+        """The state of each node."""
 
     def begin(self, title: str) -> None:
         """See `View.begin`."""
         self.say(title)
 
-    def show(self, rows: Sequence[Row]) -> None:
-        """A line for each request whose state, attempt or kind of reason is new."""
+    def show(self, rows: Sequence[Row], nodes: Sequence[NodeRow] = ()) -> None:
+        """A line for each request whose state, attempt or kind of reason is new, and each node whose state is."""
+        self._show_nodes(nodes)
         for row in rows:
             if row.state == TO_COME:
                 continue
@@ -68,6 +79,15 @@ class PlainView:
             node = f" on {row.node}" if row.node else ""
             words = f": {row.words}" if row.words else ""
             self.say(f"{row.name} {row.state}{attempt}{node}{words}")
+
+    def _show_nodes(self, nodes: Sequence[NodeRow]) -> None:
+        for node in nodes:
+            if self._nodes.get(node.name) != node.state:
+                detail = f": {node.detail}" if node.detail else ""
+                self.say(f"node {node.name} ({node.size}) is {node.state}{detail}")
+        for name in self._nodes.keys() - {node.name for node in nodes}:
+            self.say(f"node {name} is gone")
+        self._nodes = {node.name: node.state for node in nodes}
 
     def say(self, message: str) -> None:
         """See `View.say`."""
@@ -102,12 +122,18 @@ class LiveView:
         self.say(title)
         self._live.start()
 
-    def show(self, rows: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[Row], nodes: Sequence[NodeRow] = ()) -> None:
         """See `View.show`."""
         final = sum(row.final for row in rows)
         self._bar.update(self._task, completed=final, total=len(rows))
-        room = max(5, min(MOST_ROWS, self._console.size.height - SPARE_LINES))
-        self._live.update(Group(picture(rows, room), self._bar))
+        lines = min(len(nodes), MOST_NODES + 1)
+        # With a heading and a line between.
+        spare = SPARE_LINES + (lines + 2 if lines else 0)
+        room = max(5, min(MOST_ROWS, self._console.size.height - spare))
+        containers = picture(rows, room)
+        if nodes:
+            containers = Group(containers, Text(), node_picture(nodes, MOST_NODES))
+        self._live.update(Group(containers, self._bar))
 
     def say(self, message: str) -> None:
         """See `View.say`; the line stays above the table."""
@@ -135,11 +161,38 @@ def picture(rows: Sequence[Row], room: int) -> Group:
     first = list(rows) if len(rows) <= room else sorted(rows, key=lambda row: row.final)[:room]
     for row in first:
         shown.add_row(*_cells(row))
-    left = Counter(row.state for row in rows) - Counter(row.state for row in first)
+    return _with_rest(shown, (row.state for row in rows), (row.state for row in first))
+
+
+def node_picture(nodes: Sequence[NodeRow], room: int) -> Group:
+    """A table of at most `room` nodes, those that change or work first, and one line for the rest."""
+    shown = Table(box=None, pad_edge=False, expand=True)
+    shown.add_column("node", no_wrap=True, ratio=3)
+    shown.add_column("size", no_wrap=True, ratio=2)
+    shown.add_column("state", no_wrap=True, width=13)
+    shown.add_column("containers", justify="right", no_wrap=True, width=10)
+    shown.add_column("", no_wrap=True, overflow="ellipsis", ratio=9)
+    first = list(nodes)
+    if len(nodes) > room:
+        first = sorted(nodes, key=lambda node: node.state == "idle")[:room]
+    for node in first:
+        shown.add_row(
+            Text(printable(node.name)),
+            Text(printable(node.size)),
+            Text(node.state, style=NODE_COLOURS.get(node.state, "")),
+            Text(str(node.running)),
+            Text(printable(node.detail)),
+        )
+    return _with_rest(shown, (node.state for node in nodes), (node.state for node in first))
+
+
+def _with_rest(table: Table, states: Iterable[str], shown: Iterable[str]) -> Group:
+    """The table, and below it how many of each state are not in it."""
+    left = Counter(states) - Counter(shown)
     if not left:
-        return Group(shown)
+        return Group(table)
     words = ", ".join(f"{count} {state}" for state, count in sorted(left.items()))
-    return Group(shown, Text(f"and {words}", style="dim"))
+    return Group(table, Text(f"and {words}", style="dim"))
 
 
 def _cells(row: Row) -> list[Text]:

@@ -3,8 +3,8 @@
 import io
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from nodemanager.api.requests import ArvadosRequests
 from nodemanager.errors import ApiRefused, ApiUnavailable, RequestError
 from nodemanager.outcome import End, EndKind
-from nodemanager.runs.plan import Row
+from nodemanager.runs.plan import NodeRow, Row
 from nodemanager.runs.record import RunRecords
 from nodemanager.runs.request_file import RequestSpec, load_requests
 from nodemanager.runs.session import (
@@ -25,7 +25,7 @@ from nodemanager.runs.session import (
     RunContext,
     run_requests,
 )
-from nodemanager.runs.view import LiveView, PlainView, make_view, picture
+from nodemanager.runs.view import LiveView, PlainView, make_view, node_picture, picture
 from nodemanager.testing import Harness, Program
 
 FILE = """\
@@ -46,14 +46,16 @@ class Watcher:
 
     said: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    nodes: list[NodeRow] = field(default_factory=list)
     ending: Ending | None = None
     closed: bool = False
 
     def begin(self, title: str) -> None:
         self.said.append(title)
 
-    def show(self, rows: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[Row], nodes: Sequence[NodeRow] = ()) -> None:
         self.rows = list(rows)
+        self.nodes = list(nodes)
 
     def say(self, message: str) -> None:
         self.said.append(message)
@@ -88,6 +90,7 @@ class Bench:
     view: Watcher
     stop: Turns
     api: ArvadosRequests | None = None
+    nodes: Callable[[], Sequence[NodeRow]] = tuple
 
     @property
     def specs(self) -> tuple[RequestSpec, ...]:
@@ -102,6 +105,7 @@ class Bench:
             clock=self.world.clock,
             stop=self.stop,
             store="/store",
+            nodes=self.nodes,
         )
         return run_requests(context, self.source, self.specs, resume=resume)
 
@@ -240,6 +244,13 @@ def test_work_that_was_done_is_not_done_again(bench: Bench) -> None:
     assert len(bench.world.call("containers", "list")["items"]) == 2 * done
 
 
+def test_the_nodes_are_shown_where_somebody_knows_them(bench: Bench) -> None:
+    node = NodeRow("n1", "small", "idle", 0, "")
+    bench.nodes = lambda: [node]
+    assert bench.run() == SUCCEEDED
+    assert bench.view.nodes == [node]
+
+
 def test_the_run_is_noted_before_anything_is_submitted(bench: Bench) -> None:
     bench.world.wire.down = True
     assert bench.run(turns=2) == INTERRUPTED
@@ -292,6 +303,43 @@ def test_a_terminal_gets_a_table_with_the_running_ones_first() -> None:
     assert all("Running" in line for line in lines[1:11])
     assert "50 Complete" in lines[11]
     assert "40 Running" in lines[11]
+
+
+def test_a_line_tells_when_a_node_comes_changes_or_goes() -> None:
+    out = io.StringIO()
+    view = PlainView(Console(file=out, width=100))
+    booting = NodeRow("n1", "small", "booting", 0, "for 2 s")
+    view.show([], [booting])
+    view.show([], [replace(booting, detail="for 3 s")])
+    view.show([], [NodeRow("n1", "small", "busy", 1, "")])
+    view.show([], [])
+    lines = [line.split(" ", 1)[1] for line in out.getvalue().splitlines()]
+    assert lines == [
+        "node n1 (small) is booting: for 2 s",
+        "node n1 (small) is busy",
+        "node n1 is gone",
+    ]
+
+
+def test_nodes_stand_below_the_containers_the_idle_ones_last() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, height=30, color_system=None)
+    nodes = [
+        NodeRow(f"n{n}", "small", "idle" if n % 2 else "busy", n, "1 core\x07 free")
+        for n in range(20)
+    ]
+    console.print(node_picture(nodes, 12))
+    lines = out.getvalue().splitlines()
+    assert [line.split()[:4] for line in lines[1:4]] == [
+        ["n0", "small", "busy", "0"],
+        ["n2", "small", "busy", "2"],
+        ["n4", "small", "busy", "4"],
+    ]
+    assert "\x07" not in out.getvalue()
+    assert lines[13:] == ["and 8 idle".ljust(len(lines[13]))]
+    view = LiveView(console)
+    view.show(rows(100), nodes)
+    view.close()
 
 
 def test_the_last_words_of_a_large_run_name_only_what_failed() -> None:
