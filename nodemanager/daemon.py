@@ -24,12 +24,14 @@ from nodemanager.clock import Clock, SystemClock
 from nodemanager.clouds.make import LOOPBACK, cloud_dir
 from nodemanager.config import Config
 from nodemanager.config.nodes import ONE
-from nodemanager.dispatch.dispatcher import DispatchSettings
+from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings
 from nodemanager.dispatch.group import Plant
 from nodemanager.dispatch.job import JobTemplate
-from nodemanager.dispatch.messages import Stop
+from nodemanager.dispatch.messages import GetStatus, Status, Stop
 from nodemanager.elastic import node_plant
 from nodemanager.errors import ConfigError
+from nodemanager.nodes.arbiter import ArbiterActor
+from nodemanager.nodes.messages import GetNodesStatus, NodesStatus
 from nodemanager.runner.spec import API_STORE, RunnerSpec
 from nodemanager.schedulers.actor import Pace
 from nodemanager.schedulers.base import Scheduler, SchedulerContext
@@ -81,7 +83,7 @@ class Daemon:
         finds the jobs and containers as they are.
         """
         flushed = threading.Event()
-        dispatcher = self._dispatcher(timeout)
+        dispatcher = self._find(DispatcherActor, timeout)
         if dispatcher is not None:
             tell_if_alive(dispatcher, Stop(flushed))
             flushed.wait(timeout)
@@ -91,15 +93,41 @@ class Daemon:
         self._pool.close(timeout=1.0)
         return flushed.is_set()
 
-    def _dispatcher(self, timeout: float) -> pykka.ActorRef[Any] | None:
-        """None while it is being started anew."""
+    def status(self, timeout: float) -> Status | None:
+        """What the dispatcher has in hand; None while it does not answer, or is being started anew."""
+        answer: Status | None = self._ask(DispatcherActor, GetStatus(), timeout)
+        return answer
+
+    def nodes_status(self, timeout: float) -> NodesStatus | None:
+        """How its nodes are; None when it boots none, and as above."""
+        answer: NodesStatus | None = self._ask(ArbiterActor, GetNodesStatus(), timeout)
+        return answer
+
+    def tell_arbiter(self, message: Any, timeout: float = 5.0) -> bool:
+        """Pass an operator's word on; False when nobody is there to hear it."""
+        arbiter = self._find(ArbiterActor, timeout)
+        if arbiter is not None:
+            tell_if_alive(arbiter, message)
+        return arbiter is not None
+
+    def _ask(self, kind: type[pykka.Actor], question: Any, timeout: float) -> Any:
+        actor = self._find(kind, timeout)
+        if actor is None:
+            return None
+        try:
+            return actor.ask(question, block=True, timeout=timeout)
+        except (pykka.ActorDeadError, pykka.Timeout):
+            return None
+
+    def _find(self, kind: type[pykka.Actor], timeout: float) -> pykka.ActorRef[Any] | None:
+        """The actor of that kind; None when there is none, or the group is being started anew."""
         if self._supervisor is None:
             return None
         try:
             group = self._supervisor.ask(GetGroup(GROUP), block=True, timeout=timeout)
         except (pykka.ActorDeadError, pykka.Timeout):
             return None
-        return group[0] if group else None
+        return next((actor for actor in group if issubclass(actor.actor_class, kind)), None)
 
 
 def make_scheduler(config: Config) -> Scheduler:

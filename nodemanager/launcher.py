@@ -30,6 +30,8 @@ from nodemanager.clock import SystemClock
 from nodemanager.config import Config, load
 from nodemanager.daemon import Daemon
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
+from nodemanager.nodes.messages import Dissolve
+from nodemanager.runs.nodes import node_rows
 from nodemanager.runs.record import RunRecords
 from nodemanager.runs.request_file import load_requests
 from nodemanager.runs.session import RunContext, run_requests
@@ -39,6 +41,8 @@ from nodemanager.statedir import StateDir
 log = logging.getLogger(__name__)
 
 USAGE_ERROR = 2
+ASK_SECONDS = 5.0
+"""How long an actor has to say how it is, for people to see."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,12 +179,18 @@ def _run(
             clock=SystemClock(),
             stop=stop,
             store=_where_things_are(config, endpoint),
+            nodes=lambda: node_rows(daemon.nodes_status(ASK_SECONDS), daemon.status(ASK_SECONDS)),
+            let_nodes_go=lambda: _dissolve(daemon),
         )
         return run_requests(context, flags.run, specs, resume=flags.resume)
     finally:
         log.info("stopping; jobs run on", extra={"action": "stop"})
         if not daemon.stop():
             log.warning("not everything was written in time", extra={"action": "stop"})
+
+
+def _dissolve(daemon: Daemon) -> None:
+    daemon.tell_arbiter(Dissolve())
 
 
 def _where_things_are(config: Config, endpoint: Endpoint) -> str:

@@ -48,6 +48,8 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 """A Retry-After beyond this is taken for a mistake of the cloud."""
 LOOK_AGAIN_SECONDS = 5.0
 """How soon after something was created or destroyed the machines are listed, however slow the beat is."""
+LOOK_AGAIN_UNPACED_SECONDS = 0.5
+"""The same at a cloud that costs nothing to ask."""
 TAG_PAUSE_SECONDS = 30.0
 
 
@@ -292,7 +294,8 @@ class CloudActor(Actor):
                 self._others.appendleft(task)
 
     def _look_soon(self) -> None:
-        due = min(self._plan.due, self._clock.elapsed() + LOOK_AGAIN_SECONDS)
+        wait = LOOK_AGAIN_UNPACED_SECONDS if self._budget is None else LOOK_AGAIN_SECONDS
+        due = min(self._plan.due, self._clock.elapsed() + wait)
         self._plan = PollPlan(due, self._plan.pause_seconds)
 
     def _count(self, task: Task, error: CloudError | None) -> None:

@@ -16,14 +16,27 @@ from nodemanager.config.sources import ENVIRONMENT_PREFIX
 from nodemanager.config.tree import SECTIONS
 
 _WIDTH = 88
-_LIVE = {("Daemon", "state_dir"): "../state", ("Runner", "input_dirs"): "examples"}
-"""Set in the example file, so that it runs as it lies in a clone and its container requests find their input."""
+_LIVE = {
+    ("Daemon", "state_dir"): "../state",
+    ("Runner", "input_dirs"): "examples",
+    ("Daemon", "max_nodes"): "4",
+    ("Cloud", "provider"): "loopback",
+    ("Cloud", "shutdown_windows"): "0, 999999",
+    ("Size", "cores"): "2",
+    ("Size", "ram"): "1536",
+    ("Size", "scratch"): "4000",
+    ("Size", "price"): "0.10",
+}
+"""Set in the example file, so that it runs as it lies in a clone, its container requests find their input, and
+its nodes, which are shares of this machine, come and go."""
+_SIZE = "worker"
+"""The name of the one size in the example."""
 
 _EXAMPLE_HEAD = """\
 arvados-node-manager: every option, with its default.
 
-This file works as it is: it runs containers on this machine, with an API server of its own. Remove the
-"#" before an option to change it. Durations are written as 15 s, 10 min or 1 h, sizes as 512 MiB or 4 GiB;
+This file works as it is: it runs containers on this machine, on nodes that are shares of it and come and go
+as in a cloud, with an API server of its own. Remove the "#" before an option to change it. Durations are written as 15 s, 10 min or 1 h, sizes as 512 MiB or 4 GiB;
 relative paths start at the directory of this file. See what is in effect, and whether it works, with
 
     arvados-node-manager --config FILE --check
@@ -43,8 +56,7 @@ def example() -> str:
 
 def _example_section(part: Section) -> Iterator[str]:
     """The options with effect, each by itself; then those without, closely packed."""
-    header = f"[{part.name} m5.xlarge]" if part.many else f"[{part.name}]"
-    yield f"#{header}" if part.many else header
+    yield f"[{part.name} {_SIZE}]" if part.many else f"[{part.name}]"
     yield from _comment(part.sentence.replace("`", ""))
     yield ""
     for made in part.options():

@@ -134,7 +134,12 @@ class _Cheapest:
         return places
 
     def _fill(
-        self, stage: tuple[int, bool], counts: list[int], free: list[Amounts], *, biggest_first: bool
+        self,
+        stage: tuple[int, bool],
+        counts: list[int],
+        free: list[Amounts],
+        *,
+        biggest_first: bool,
     ) -> list[_Place]:
         """Fill the rooms of a stage, and take what goes there from `counts`."""
         alike: dict[tuple[Amounts, tuple[bool, ...]], list[int]] = {}

@@ -25,6 +25,8 @@ from nodemanager.runs.request_file import RequestSpec, ready_attributes
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.5
+NODES_GO_SECONDS = 120.0
+"""How long a run that is over waits for its nodes to go."""
 
 SUCCEEDED = 0
 FAILED = 1
@@ -67,6 +69,10 @@ class View(Protocol):
         ...
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What a run needs besides its requests."""
@@ -81,6 +87,8 @@ class RunContext:
     """Where logs and outputs are, for people."""
     nodes: Callable[[], Sequence[NodeRow]] = tuple
     """The nodes there are now; none are shown where nobody knows."""
+    let_nodes_go: Callable[[], None] = _nothing
+    """Called when nothing is left to run, before the nodes that were booted for it would be left alone."""
 
 
 def run_requests(
@@ -130,6 +138,7 @@ class _Run:
             changed = self._turn()
             context.view.show(self._rows(), context.nodes())
             if all(standing.is_final for standing in self._standings):
+                self._see_nodes_off()
                 return self._end()
             if not changed:
                 context.stop.wait(TURN_SECONDS)
@@ -137,6 +146,21 @@ class _Run:
             f"stopped; its containers go on with the next start. Follow them with --resume ({self._record.id})"
         )
         return INTERRUPTED
+
+    def _see_nodes_off(self) -> None:
+        """Wait until the nodes that were booted have gone: nobody will look after them, and they cost."""
+        context = self._context
+        if not context.nodes():
+            return
+        context.let_nodes_go()
+        until = context.clock.elapsed() + NODES_GO_SECONDS
+        while nodes := context.nodes():
+            context.view.show(self._rows(), nodes)
+            if context.stop.is_set() or context.clock.elapsed() >= until:
+                names = ", ".join(node.name for node in nodes)
+                context.view.say(f"nodes that are left to the next start: {names}")
+                return
+            context.stop.wait(TURN_SECONDS)
 
     def _turn(self) -> bool:
         """Look, and do what is to be done; whether anything was done."""

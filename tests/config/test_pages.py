@@ -41,8 +41,10 @@ def test_the_example_loads_as_it_is() -> None:
     assert config.daemon.state_dir == ROOT / "state"
     assert config.runner.input_dirs == (ROOT / "etc" / "examples",)
     assert config.warnings == ()
-    given = set(config.origins)
-    assert given == {("Daemon", "state_dir"), ("Runner", "input_dirs")}
+    assert config.cloud.provider == "loopback"
+    assert config.sizes["worker"].cores == 2
+    given = {section for section, _ in config.origins}
+    assert given == {"Daemon", "Runner", "Cloud", "Size worker"}
 
 
 def test_every_option_is_in_the_example() -> None:
@@ -76,10 +78,10 @@ def _section_of(lines: list[str], index: int) -> str:
 
 def test_the_example_size_loads_when_its_lines_are_uncommented() -> None:
     lines = example().splitlines()
-    start = lines.index("#[Size m5.xlarge]")
-    text = "\n".join(line[1:] for line in lines[start:] if re.match(r"#[\[a-z]", line))
-    size = parse(text, EXAMPLE).sizes["m5.xlarge"]
-    assert (size.cores, size.price, size.gpus, size.preemptible) == (4, 0.192, 0, False)
+    start = lines.index("[Size worker]")
+    text = "\n".join(re.sub(r"^#(?=[a-z])", "", line) for line in lines[start:])
+    size = parse(text, EXAMPLE).sizes["worker"]
+    assert (size.cores, size.price, size.gpus, size.preemptible) == (2, 0.10, 0, False)
     assert size.partitions == ()
 
 

@@ -1,0 +1,41 @@
+"""The nodes of a run, as they are shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from nodemanager.dispatch.messages import Status
+from nodemanager.model import ContainerState, format_bytes
+from nodemanager.nodes.messages import NodesStatus, NodeStanding
+from nodemanager.runs.plan import NodeRow
+
+
+def node_rows(nodes: NodesStatus | None, dispatcher: Status | None) -> list[NodeRow]:
+    """One row for each node that was booted, oldest first; none when nobody could be asked."""
+    if nodes is None:
+        return []
+    running: Counter[str] = Counter()
+    if dispatcher is not None:
+        running.update(
+            node for _, state, node, _ in dispatcher.containers if state is ContainerState.RUNNING
+        )
+    return [
+        NodeRow(
+            name=node.host,
+            size="unknown" if node.size is None else node.size.name,
+            state=node.phase.value,
+            running=running[node.host],
+            detail=_detail(node),
+        )
+        for node in sorted(nodes.nodes, key=lambda node: (node.ordered_at, node.name))
+    ]
+
+
+def _detail(node: NodeStanding) -> str:
+    """Why it leaves, or else what is free there."""
+    if node.leaving:
+        return node.leaving
+    if node.node is None or not node.takes_work:
+        return ""
+    free = node.node.free
+    return f"{free.cores} cores, {format_bytes(free.ram_bytes)} of RAM free"
