@@ -61,7 +61,6 @@ from nodemanager.nodes.states import NodePhase
 from nodemanager.nodes.stock import (
     Stock,
     bootable_cores,
-    bootable_sizes,
     offer_of,
     rooms_of,
     staleness,
@@ -124,6 +123,8 @@ class ArbiterActor(Actor):
         self._lessons = Lessons()
         self._serial = 0
         self._assessing: Stock | None = None
+        self._news = False
+        """Something was heard since the stock was taken."""
         self._next_turn_at = clock.elapsed()
         self._turn_set = False
         self._viewed_at = float("-inf")
@@ -133,6 +134,7 @@ class ArbiterActor(Actor):
         self._dissolving = False
         self._last_wishlist: Wishlist | None = None
         self._last_held = ""
+        self._last_withdrawn: frozenset[str] = frozenset()
         self._outcomes: Counter[str] = Counter()
         self._history: deque[Decision] = deque(maxlen=HISTORY)
 
@@ -318,7 +320,10 @@ class ArbiterActor(Actor):
 
     def _consider(self) -> None:
         """Take stock now, or when the turn's time has come."""
-        if self._peers is None or self._assessing is not None:
+        if self._peers is None:
+            return
+        if self._assessing is not None:
+            self._news = True
             return
         now = self._clock.elapsed()
         if now < self._next_turn_at:
@@ -328,6 +333,7 @@ class ArbiterActor(Actor):
             return
         self._next_turn_at = now + self._policy.turn_time
         self._serial += 1
+        self._news = False
         self._assessing = stock = self._take_stock()
         self._to.wishlist.tell(Assess(self._serial, rooms_of(stock), offer_of(stock, self._policy)))
 
@@ -367,9 +373,12 @@ class ArbiterActor(Actor):
             self._to.scheduler.tell(Look())
         self._act(made)
         self._tell_outlook(stock, made)
-        if made.acts or (made.held and made.held != self._last_held):
+        withdraws = not self._last_withdrawn.issuperset(made.withdraw)
+        if made.acts or withdraws or (made.held and made.held != self._last_held):
             self._record(made.sentence, made.numbers)
-        self._last_held = made.held
+        self._last_held, self._last_withdrawn = made.held, frozenset(made.withdraw)
+        if self._news:
+            self._consider()
 
     def _act(self, made: Plan) -> None:
         around = self._around
@@ -387,7 +396,7 @@ class ArbiterActor(Actor):
     def _tell_outlook(self, stock: Stock, made: Plan) -> None:
         self._to.dispatcher.tell(
             Outlook(
-                bootable_sizes(stock.sizes, self._policy),
+                offer_of(stock, self._policy).sizes,
                 bootable_cores(stock, self._policy),
                 made.reasons,
             )

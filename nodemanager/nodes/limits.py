@@ -34,7 +34,8 @@ class Quota:
         return replace(self, limit=nodes + 1)
 
     def allowed(self, nodes: int, now: float) -> int | None:
-        """The most nodes to have, with `nodes` there now; None means no limit is known."""
+        """The most nodes to have, with `nodes` there now, not counting those that are only asked for; None
+        means no limit is known."""
         if self.limit is None:
             return None
         if now >= self.probe_at:
@@ -123,14 +124,17 @@ class Brake:
         """Whether it is on."""
         return self.failures >= policy.max_boot_failures
 
-    def allowed(self, booting: int, policy: NodePolicy, now: float) -> int | None:
-        """How many nodes may be ordered now, with `booting` of them not proved yet; None is no limit.
+    def allowed(self, on_trial: int, policy: NodePolicy, now: float) -> int | None:
+        """How many nodes may be ordered now, with `on_trial` of them neither proved nor failed; None is no
+        limit, and less than 0 says how many are too many.
 
         While failures mount up, no more nodes are on trial at a time than failures are left until the brake
         goes on, so that the bound is not overrun by those under way.
         """
-        if self.is_on(policy):
-            return 1 if booting == 0 and now >= self.try_at else 0
         if self.failures == 0:
             return None
-        return max(0, policy.max_boot_failures - self.failures - booting)
+        if not self.is_on(policy):
+            return policy.max_boot_failures - self.failures - on_trial
+        if on_trial == 0:
+            return 1 if now >= self.try_at else 0
+        return 1 - on_trial

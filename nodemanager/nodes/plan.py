@@ -7,18 +7,22 @@ waits for.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nodemanager.model import NodeSize, Reason, ReasonToken
-from nodemanager.nodes.demand import Demand, Packing, Shape
+from nodemanager.nodes.demand import Demand, Offer, Shape
 from nodemanager.nodes.messages import NodeStanding, Wishlist
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import Behaviour, NodePhase
-from nodemanager.nodes.stock import COMING, Stock, bootable_sizes, tightest, up
+from nodemanager.nodes.stock import COMING, Stock, bootable_sizes, offer_of, tightest, up
 from nodemanager.nodes.why import reasons_of
+
+_FULL = frozenset({ReasonToken.NODE_LIMIT, ReasonToken.CLOUD_QUOTA})
+"""Limits that one node less would leave room under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,8 @@ class Plan:
 
     @property
     def acts(self) -> bool:
-        """Whether anything is done."""
-        return bool(self.boot or self.leave or self.stay or self.withdraw)
+        """Whether anything is done, but for what is withdrawn: that is said again and again until it is done."""
+        return bool(self.boot or self.leave or self.stay)
 
 
 def plan(stock: Stock, wishlist: Wishlist, policy: NodePolicy, confirmed: int) -> Plan:
@@ -60,14 +64,14 @@ def plan(stock: Stock, wishlist: Wishlist, policy: NodePolicy, confirmed: int) -
         return _told(stock, wishlist, policy, Plan(reasons=reasons))
     new = [part.size for part in packing.new for _ in range(part.count)]
     boot = new[: min(confirmed, policy.boots_per_turn)]
-    boot += _to_keep_up(stock, policy, len(boot), len(new))
+    boot += _to_keep_up(stock, policy, boot, len(new))
     used = packing.rooms
     surplus = [node for node in stock.nodes if node.host not in used and not node.leaving]
     kept = 0 if stock.dissolving else policy.min_nodes
     spare = max(0, len(up(stock)) + len(boot) - kept)
-    leave = _all_idle(surplus) if stock.dissolving else _leaving(surplus, spare, packing)
-    coming = [node for node in surplus if node.phase is NodePhase.ASKED]
-    withdraw = tuple(n.name for n in _dearest_first(coming)[: max(0, spare - len(leave))])
+    room = _room_needed(stock, wishlist, policy)
+    leave = _all_idle(surplus) if stock.dissolving else _leaving(surplus, spare, room)
+    withdraw = _withdrawn(stock, policy, surplus, spare - len(leave))
     stay = tuple(
         node.name
         for node in stock.nodes
@@ -81,21 +85,22 @@ def plan(stock: Stock, wishlist: Wishlist, policy: NodePolicy, confirmed: int) -
     )
 
 
-def _to_keep_up(stock: Stock, policy: NodePolicy, booting: int, wanted: int) -> Iterator[NodeSize]:
-    """Nodes for `min_nodes`: of the cheapest size that can be had, within all limits."""
+def _to_keep_up(
+    stock: Stock, policy: NodePolicy, boot: list[NodeSize], wanted: int
+) -> tuple[NodeSize, ...]:
+    """Nodes for `min_nodes` beside those in `boot`: of the cheapest size that can be had, within all limits."""
     kept = 0 if stock.dissolving else policy.min_nodes
-    lacking = kept - len(up(stock)) - max(booting, wanted)
-    left = min(tightest(stock, policy).nodes, policy.boots_per_turn) - booting
+    lacking = kept - len(up(stock)) - max(len(boot), wanted)
+    left = min(tightest(stock, policy).nodes, policy.boots_per_turn) - len(boot)
     unavailable = stock.shortages.unavailable(stock.elapsed)
     sizes = [s for s in bootable_sizes(stock.sizes, policy) if s.name not in unavailable]
     if not sizes:
-        return
-    price = stock.price
-    for _ in range(min(lacking, left)):
-        price += sizes[0].price
-        if 0 < policy.max_total_price < price:
-            return
-        yield sizes[0]
+        return ()
+    more, price = min(lacking, left), sizes[0].price
+    if policy.max_total_price > 0 and price > 0:
+        left_to_spend = policy.max_total_price - stock.price - sum(size.price for size in boot)
+        more = min(more, math.floor(left_to_spend / price))
+    return (sizes[0],) * max(0, more)
 
 
 def _all_idle(surplus: list[NodeStanding]) -> dict[str, str]:
@@ -105,13 +110,12 @@ def _all_idle(surplus: list[NodeStanding]) -> dict[str, str]:
     return {node.name: "the daemon is ending" for node in ours}
 
 
-def _leaving(surplus: list[NodeStanding], spare: int, packing: Packing) -> dict[str, str]:
+def _leaving(surplus: list[NodeStanding], spare: int, room: int) -> dict[str, str]:
     """Idle nodes that nothing waits for, the dearest first, but for those that `min_nodes` keeps.
 
-    When something waits that a limit keeps from being booted, an idle node that is of no use for it makes
-    room at once, whatever its windows say (as Go's dispatcher does at quota).
+    For each of the `room` nodes that a limit keeps from being booted, one that is of no use makes room at once,
+    whatever its windows say (as Go's dispatcher does at quota).
     """
-    makes_room = bool(packing.unplaced)
     idle = [
         node
         for node in surplus
@@ -123,9 +127,51 @@ def _leaving(surplus: list[NodeStanding], spare: int, packing: Packing) -> dict[
             break
         if not node.not_ready:
             going[node.name] = "idle, and nothing waits for it"
-        elif makes_room and node.idle_seen:
+        elif len(going) < room and node.idle_seen:
             going[node.name] = "idle, and others wait for a size that has no room beside it"
     return going
+
+
+def _room_needed(stock: Stock, wishlist: Wishlist, policy: NodePolicy) -> int:
+    """How many containers could have a node if there were fewer others.
+
+    Not those whose sizes cannot be had, or that wait for the brake: for them it would only cost nodes that work.
+    """
+    packing, offer, limit = wishlist.packing, offer_of(stock, policy), tightest(stock, policy)
+    full = limit.token in _FULL and limit.nodes <= sum(new.count for new in packing.new)
+    if not full and (limit.nodes <= 0 or offer.max_price is None):
+        return 0
+    spent = sum(new.size.price * new.count for new in packing.new)
+    needed = 0
+    for index, count in packing.unplaced.items():
+        prices = _prices(wishlist.demands[index].shape, offer)
+        dear = offer.max_price is not None and min(prices, default=0.0) > offer.max_price - spent
+        needed += count if prices and (full or dear) else 0
+    return needed
+
+
+def _prices(shape: Shape, offer: Offer) -> list[float]:
+    """Of the sizes that can be had for one such container."""
+    fitting = [size for size in offer.sizes if shape.fits_size(size)]
+    most = offer.max_price_factor * min((size.price for size in fitting), default=0.0)
+    return [
+        size.price for size in fitting if size.name not in offer.unavailable and size.price <= most
+    ]
+
+
+def _withdrawn(
+    stock: Stock, policy: NodePolicy, surplus: list[NodeStanding], spare: int
+) -> tuple[str, ...]:
+    """Orders that nothing waits for, and those that experience says will come to nothing: since they were
+    given the quota was reached, their size ran out, or the brake went on."""
+    unneeded = [node for node in surplus if node.phase is NodePhase.ASKED]
+    names = [node.name for node in _dearest_first(unneeded)[: max(0, spare)]]
+    unavailable = stock.shortages.unavailable(stock.elapsed)
+    asked = [node for node in stock.nodes if node.phase is NodePhase.ASKED]
+    names += [node.name for node in asked if node.size and node.size.name in unavailable]
+    too_many = max(0, -tightest(stock, policy).nodes)
+    names += [node.name for node in asked[len(asked) - min(too_many, len(asked)) :]]
+    return tuple(dict.fromkeys(names))
 
 
 def _dearest_first(nodes: list[NodeStanding]) -> list[NodeStanding]:

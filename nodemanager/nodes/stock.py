@@ -19,6 +19,8 @@ from nodemanager.nodes.states import Behaviour, NodePhase
 COMING = frozenset({NodePhase.ASKED, NodePhase.BOOTING})
 """Asked for, not here."""
 _HERE = frozenset({NodePhase.IDLE, NodePhase.BUSY})
+_TRIED = frozenset({NodePhase.FAILED, NodePhase.LOST, NodePhase.DESTROYING})
+"""How such a node came out is known, whether it proved itself or not."""
 _TAKES_WORK = frozenset({NodeState.IDLE, NodeState.BUSY})
 
 
@@ -59,7 +61,7 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Why no more than `nodes` may be booted now."""
+    """Why no more than `nodes` may be booted now; less than 0 says how many are too many."""
 
     nodes: int
     token: ReasonToken
@@ -121,7 +123,7 @@ def offer_of(stock: Stock, policy: NodePolicy) -> Offer:
         unavailable=stock.shortages.unavailable(stock.elapsed),
         one_per_node=policy.one_per_node,
         max_price_factor=policy.max_price_factor,
-        max_nodes=tightest(stock, policy).nodes,
+        max_nodes=max(0, tightest(stock, policy).nodes),
         max_price=price_left,
     )
 
@@ -135,19 +137,19 @@ def bootable_sizes(sizes: tuple[NodeSize, ...], policy: NodePolicy) -> tuple[Nod
 
 
 def tightest(stock: Stock, policy: NodePolicy) -> Limit:
-    """The limit on the number of new nodes that leaves the least."""
+    """The limit on the number of nodes that leaves the least."""
     return min(_limits(stock, policy), key=lambda limit: limit.nodes)
 
 
 def _limits(stock: Stock, policy: NodePolicy) -> Iterator[Limit]:
     count, now = len(stock.nodes), stock.elapsed
+    asked = sum(node.phase is NodePhase.ASKED for node in stock.nodes)
     if stock.dissolving:
-        yield Limit(0, ReasonToken.NODE_LIMIT, "no node is booted any more: the daemon is ending")
+        words = "no node is booted any more: the daemon is ending"
+        yield Limit(-asked, ReasonToken.NODE_LIMIT, words)
     if stock.stale:
         yield Limit(0, ReasonToken.NODES_UNKNOWN, f"no node is booted: {stock.stale}")
-    on_trial = sum(
-        not node.proved and node.phase is not NodePhase.DESTROYING for node in stock.nodes
-    )
+    on_trial = sum(not node.proved and node.phase not in _TRIED for node in stock.nodes)
     allowed = stock.brake.allowed(on_trial, policy, now)
     if allowed is not None:
         wait = stock.brake.try_at - now
@@ -156,17 +158,17 @@ def _limits(stock: Stock, policy: NodePolicy) -> Iterator[Limit]:
             f"{'booting is stopped' if stock.brake.is_on(policy) else 'fewer are booted'}"
         )
         yield Limit(allowed, ReasonToken.BOOT_BRAKE, sentence, wait if wait > 0 else None)
-    quota = stock.quota.allowed(count, now)
+    quota = stock.quota.allowed(count - asked, now)
     if quota is not None:
         wait = stock.quota.probe_at - now
         yield Limit(
-            max(0, quota - count),
+            quota - count,
             ReasonToken.CLOUD_QUOTA,
             f"the cloud account allows no more than {stock.quota.limit} nodes",
             wait if wait > 0 else None,
         )
     yield Limit(
-        max(0, policy.max_nodes - count),
+        policy.max_nodes - count,
         ReasonToken.NODE_LIMIT,
         f"max_nodes ({policy.max_nodes}) is reached",
     )

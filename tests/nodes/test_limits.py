@@ -123,13 +123,14 @@ class TestBrake:
         assert brake.allowed(0, POLICY, 1001) == 2
         assert brake.allowed(1, POLICY, 1001) == 1
         assert brake.allowed(2, POLICY, 1001) == 0
-        assert brake.allowed(17, POLICY, 1001) == 0
+        assert brake.allowed(5, POLICY, 1001) == -3, "so many are too many"
 
     def test_on_it_tries_one_at_a_time_and_after_a_pause(self) -> None:
         brake = self.failed(3)
         assert brake.allowed(0, POLICY, 1599) == 0
         assert brake.allowed(0, POLICY, 1600) == 1
         assert brake.allowed(1, POLICY, 1600) == 0
+        assert brake.allowed(4, POLICY, 1600) == -3
         again = brake.failed("once more", POLICY, 1700)
         assert again.allowed(0, POLICY, 2299) == 0
         assert again.allowed(0, POLICY, 2300) == 1
