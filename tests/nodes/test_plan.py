@@ -78,7 +78,8 @@ class TestBooting:
         assert len(decide(stock_of(), POLICY, {TWO_CORES: 3}, confirmed=2).boot) == 2
 
     def test_so_many_in_a_turn(self) -> None:
-        made = decide(stock_of(), replace(POLICY, boots_per_turn=4), {TWO_CORES: 9})
+        stock = stock_of(sizes=(SMALL,))
+        made = decide(stock, replace(POLICY, boots_per_turn=4), {TWO_CORES: 9})
         assert (len(made.boot), made.wanted) == (4, 9)
 
     def test_the_most_urgent_first(self) -> None:
@@ -254,7 +255,8 @@ def test_with_old_news_nothing_is_done() -> None:
 
 def test_the_decision_is_one_line_with_its_numbers() -> None:
     nodes = [standing("a", "idle", LARGE), standing("b", "booting")]
-    made = decide(stock_of(*nodes), replace(POLICY, max_nodes=3), {TWO_CORES: 9})
+    stock = stock_of(*nodes, sizes=(SMALL,))
+    made = decide(stock, replace(POLICY, max_nodes=3), {TWO_CORES: 9})
     assert made.sentence == (
         "boot 1 x small (9 containers wait, 2 of 3 nodes, 1 coming, 1 idle, 0.5 per hour; "
         "3 find no place: max_nodes (3) is reached)"

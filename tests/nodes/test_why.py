@@ -139,7 +139,8 @@ def test_it_says_when_it_is_tried_again(stock: Stock, seconds: float | None) -> 
 
 def test_of_those_that_are_alike_some_wait_for_one_thing_and_some_for_another() -> None:
     nodes: list[NodeStanding] = [standing("a", "idle"), standing("b", "booting")]
-    found = reasons(stock_of(*nodes), {TWO_CORES: 9}, NodePolicy(max_nodes=4))
+    stock = stock_of(*nodes, sizes=(SMALL,))
+    found = reasons(stock, {TWO_CORES: 9}, NodePolicy(max_nodes=4))
     assert [(count, reason.token.value) for count, reason in found] == [
         (1, "scheduler-wait"),
         (1, "node-booting"),
