@@ -128,7 +128,9 @@ class Azure(LibcloudCloud):
         ]
         if "ex_storage_account" in self.options:
             found.append(
-                Finding("ex_storage_account", "has no effect: Azure keeps all disks by itself now")
+                Finding(
+                    f"[{CREATE}] ex_storage_account", "has no effect: Azure manages all disks now"
+                )
             )
         return found
 

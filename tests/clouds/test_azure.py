@@ -721,7 +721,7 @@ def test_check_names_what_is_wrong(make: Make, wire: Wire) -> None:
 
 def test_check_says_that_an_old_option_has_no_effect(make: Make, wire: Wire) -> None:
     found = make(ex_storage_account="arvados").check()
-    assert found[-1].subject == "ex_storage_account"
+    assert found[-1].subject == "[Cloud Create] ex_storage_account"
     assert not found[-1].problem
 
 

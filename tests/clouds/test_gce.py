@@ -208,6 +208,12 @@ def test_signs_in_with_the_accounts_key_once_and_keeps_the_token_to_itself(
     assert token.stat().st_mode & 0o777 == 0o600
 
 
+def test_an_account_of_any_name_signs_in_with_its_key(make: Make, wire: Wire) -> None:
+    make.credentials["user_id"] = "robot@example.com"
+    make().list()
+    assert "grant_type=urn" in wire.requests("POST", "/o/oauth2/token")[0].body
+
+
 def test_a_key_that_google_refuses_is_denied(make: Make, wire: Wire) -> None:
     wire.on(
         "POST",
@@ -351,8 +357,11 @@ def test_a_preemptible_size_is_a_spot_machine_that_is_deleted_when_taken_away(
 
 
 def test_gpus_are_attached_and_keep_the_machine_on_its_host(make: Make, wire: Wire) -> None:
-    make(ex_accelerator_type="nvidia-tesla-t4").create(order(size(N1, gpus=2)))
-    body = wire.requests("POST", INSTANCES)[0].body
+    cloud = make(ex_accelerator_type="nvidia-tesla-t4")
+    cloud.create(order(size(N1, gpus=2)))
+    cloud.create(order(size(N1)))
+    body, without = (asked.body for asked in wire.requests("POST", INSTANCES))
+    assert "guestAccelerators" not in without
     assert body["guestAccelerators"] == [
         {
             "acceleratorType": "zones/us-central1-a/acceleratorTypes/nvidia-tesla-t4",
@@ -559,6 +568,12 @@ def test_list_survives_a_machine_without_type_network_and_time(make: Make, wire:
     )
     (node,) = make().list()
     assert (node.instance_type, node.addresses, node.created_at) == ("", (), None)
+
+
+def test_addresses_that_are_not_there_yet_are_left_out(make: Make, wire: Wire) -> None:
+    faces = [{"accessConfigs": [{"name": "External NAT"}]}, {"networkIP": "10.0.0.2"}]
+    wire.on("GET", INSTANCES, listing(instance(networkInterfaces=faces)))
+    assert [node.addresses for node in make().list()] == [("10.0.0.2",)]
 
 
 def test_a_stopped_machine_is_broken_and_not_gone(make: Make, wire: Wire) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from libcloud.pricing import PRICING_DATA
 
 from nodemanager.clouds.base import BEHAVIOUR_TAG, CLUSTER_TAG, CloudState, NodeOrder
 from nodemanager.clouds.errors import (
@@ -561,6 +562,12 @@ def test_sizes_have_cores_and_room_for_scratch(make: Make) -> None:
     assert sizes[FLAVOR].disk_bytes == 150 * GB
     assert sizes["256 slice"].disk_bytes == 40 * GB
     assert sizes[FLAVOR].price is None
+
+
+def test_libclouds_file_of_prices_is_not_read(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(PRICING_DATA["compute"], "openstack", raising=False)
+    monkeypatch.setattr("libcloud.pricing.get_pricing_file_path", lambda **_: "/nonexistent")
+    assert len(make().sizes()) == 8
 
 
 # Destroying and tagging.
