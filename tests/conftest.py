@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.clusters.daemons import Site
 from tests.clusters.postgresql import PostgresCluster, PostgresqlMissing, postgres_cluster
 
 # The same examples each time: a test that fails here fails everywhere. To look for new ones:
@@ -13,6 +15,14 @@ from tests.clusters.postgresql import PostgresCluster, PostgresqlMissing, postgr
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("explore", print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Daemons on a config file and a state directory of their own."""
+    site = Site(tmp_path)
+    yield site
+    site.end()
 
 
 @pytest.fixture(scope="session")

@@ -6,140 +6,22 @@ import json
 import os
 import re
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nodemanager.api.connection import call, connect
-from nodemanager.errors import ApiUnavailable
-
-REPOSITORY = Path(__file__).parents[1]
-BOUND_SECONDS = 60.0
-
-
-def wait_for(condition: Callable[[], Any], what: str, bound: float = BOUND_SECONDS) -> Any:
-    end = time.monotonic() + bound
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {bound} s: {what}")
-        time.sleep(0.05)
-    return found
-
-
-class Site:
-    """A config file with a state directory of its own, and the daemons started on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.state = folder / "state"
-        self.config = folder / "nodemanager.cfg"
-        self.write()
-        self.processes: list[subprocess.Popen[str]] = []
-        self.clients: list[Any] = []
-
-    def write(self, more: str = "") -> None:
-        self.config.write_text(
-            f"""\
-[Daemon]
-state_dir = {self.state}
-[Dispatch]
-poll_time = 1 s
-[Api]
-retry_backoff_min = 1 s
-[Scheduler]
-cores = 4
-[Runner]
-heartbeat = 1 s
-input_dirs = {REPOSITORY / "etc/examples"}
-{more}"""
-        )
-
-    def command(self, *arguments: str) -> list[str]:
-        return [
-            sys.executable, "-m", "nodemanager.launcher", "--config", str(self.config), *arguments
-        ]  # fmt: skip
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            self.command(*arguments),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.processes.append(process)
-        return process
-
-    def run(self, *arguments: str) -> tuple[int, str]:
-        process = self.start(*arguments)
-        output, _ = process.communicate(timeout=BOUND_SECONDS * 2)
-        return process.returncode, output
-
-    def serving(self) -> Any:
-        """The API of a daemon that was started, once it answers."""
-
-        def answers() -> Any:
-            port = self.state / "api" / "port"
-            token = self.state / "api" / "root_token"
-            if not (port.exists() and token.exists()):
-                return None
-            # Knocking first: the client leaves a socket behind for every refused connection.
-            try:
-                socket.create_connection(("127.0.0.1", int(port.read_text()))).close()
-            except (OSError, ValueError):
-                return None
-            try:
-                client = connect(
-                    f"https://127.0.0.1:{port.read_text().strip()}",
-                    token.read_text().strip(),
-                    ca_file=self.state / "api" / "certificate.pem",
-                )
-            except (ApiUnavailable, OSError):
-                return None
-            self.clients.append(client)
-            return client
-
-        return wait_for(answers, "the API answers")
-
-    def containers(self) -> list[sqlite3.Row]:
-        database = sqlite3.connect(f"file:{self.state}/api/database.sqlite?mode=ro", uri=True)
-        database.row_factory = sqlite3.Row
-        try:
-            return database.execute("select * from containers order by created_at").fetchall()
-        finally:
-            database.close()
-
-    def end(self) -> None:
-        for client in self.clients:
-            client.close()
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            if process.stdout:
-                process.stdout.close()
-        # Jobs outlive the daemon by design: those that are left are told to end through their records.
-        for record in (self.state / "scheduler").rglob("*.json"):
-            for pid in re.findall(r'"(?:pid|supervisor_pid|sid)": *(\d+)', record.read_text()):
-                try:
-                    os.killpg(int(pid), signal.SIGKILL)
-                except (ProcessLookupError, PermissionError):
-                    continue
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    yield site
-    site.end()
+from tests.clusters.daemons import (
+    BOUND_SECONDS,
+    REPOSITORY,
+    Site,
+    children,
+    create,
+    state_of,
+    wait_for,
+)
 
 
 def requests(folder: Path, *names_and_scripts: tuple[str, str]) -> Path:
@@ -324,24 +206,6 @@ class TestRun:
 
 @pytest.mark.processes
 class TestDaemon:
-    def create(self, api: Any, script: str) -> str:
-        attributes = {
-            "name": "from-a-client",
-            "command": ["sh", "-c", script],
-            "container_image": "none",
-            "cwd": "/work",
-            "output_path": "/work/out",
-            "mounts": {"/work/out": {"kind": "tmp", "capacity": 1 << 20}},
-            "runtime_constraints": {"vcpus": 1, "ram": 1 << 26},
-            "priority": 500,
-            "state": "Committed",
-        }
-        record = call(api.container_requests().create(body={"container_request": attributes}))
-        return str(record["container_uuid"])
-
-    def state(self, api: Any, uuid: str) -> str:
-        return str(call(api.containers().get(uuid=uuid))["state"])
-
     def test_sigterm_leaves_jobs_running_for_the_next_start(
         self, site: Site, tmp_path: Path
     ) -> None:
@@ -349,15 +213,15 @@ class TestDaemon:
         script = f"echo x >> {ledger}; while [ ! -e {go} ]; do sleep 0.1; done; echo done"
         daemon = site.start()
         api = site.serving()
-        uuid = self.create(api, script)
+        uuid = create(api, script)
         wait_for(ledger.exists, "the command runs")
         daemon.terminate()
         assert daemon.wait(timeout=BOUND_SECONDS) == 0
         again = site.start()
         api = site.serving()
-        assert self.state(api, uuid) == "Running"
+        assert state_of(api, uuid) == "Running"
         go.touch()
-        wait_for(lambda: self.state(api, uuid) == "Complete", "the adopted container completes")
+        wait_for(lambda: state_of(api, uuid) == "Complete", "the adopted container completes")
         assert ledger.read_text() == "x\n"
         assert (site.state / f"store/{uuid}/log/stdout.txt").read_text() == "done\n"
         again.terminate()
@@ -373,14 +237,14 @@ class TestDaemon:
     def test_the_embedded_server_is_started_again(self, site: Site) -> None:
         site.start()
         api = site.serving()
-        uuid = self.create(api, "true")
-        wait_for(lambda: self.state(api, uuid) == "Complete", "the first container completes")
+        uuid = create(api, "true")
+        wait_for(lambda: state_of(api, uuid) == "Complete", "the first container completes")
         [pid] = children(site.processes[0].pid, "nodemanager.server")
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: children(site.processes[0].pid, "nodemanager.server") not in ([], [pid]), "a new server")  # fmt: skip
         api = site.serving()
-        uuid = self.create(api, "true")
-        wait_for(lambda: self.state(api, uuid) == "Complete", "the next container completes")
+        uuid = create(api, "true")
+        wait_for(lambda: state_of(api, uuid) == "Complete", "the next container completes")
 
     def test_no_token_is_in_sight(self, site: Site, tmp_path: Path) -> None:
         """Not in any argument, environment, log or readable file of a job."""
@@ -388,8 +252,8 @@ class TestDaemon:
         script = f"cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ > {proof} 2>/dev/null; true"
         site.start()
         api = site.serving()
-        uuid = self.create(api, script)
-        wait_for(lambda: self.state(api, uuid) == "Complete", "the container completes")
+        uuid = create(api, script)
+        wait_for(lambda: state_of(api, uuid) == "Complete", "the container completes")
         root = (site.state / "api/root_token").read_text().strip()
         seen = proof.read_text(errors="replace")
         assert root not in seen
@@ -404,18 +268,3 @@ class TestDaemon:
             and b"v2/zzzzz-gj3su" in path.read_bytes()
         ]
         assert readable == []
-
-
-def children(parent: int, word: str) -> list[int]:
-    """Processes started by `parent` whose command line has `word`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                status = (entry / "stat").read_text().rpartition(")")[2].split()
-                command = (entry / "cmdline").read_text()
-            except OSError:
-                continue
-            if int(status[1]) == parent and word in command:
-                found.append(int(entry.name))
-    return found
