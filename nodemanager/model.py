@@ -299,6 +299,10 @@ class Node:
     """It can be taken away at any time (spot): only for containers that said they bear that."""
 
 
+NODE_VARIABLE = "NODEMANAGER_NODE"
+"""In a job's environment, its node's name, where that is not the name of the machine the job sees."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSize:
     """A kind of node that can be booted: a `[Size NAME]` of the config file."""

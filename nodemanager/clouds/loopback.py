@@ -123,10 +123,7 @@ class Loopback(Cloud):
                 self._shares.read()
         except (OSError, ValueError) as error:
             problem = str(error)
-        return (
-            Finding("loopback", f"{words} to give to nodes"),
-            Finding("machines", str(directory), problem),
-        )
+        return (Finding("loopback", f"{words} to give to nodes, in {directory}", problem),)
 
     def sizes(self) -> Sequence[CloudSize]:
         """None: what share a machine gets is for `[Size NAME]` to say."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nodemanager.errors import ApiRefused
-from nodemanager.model import ContainerState
+from nodemanager.model import NODE_VARIABLE, ContainerState
 from nodemanager.outcome import End, EndKind, Outcome, judge
 from nodemanager.runner import mounts
 from nodemanager.runner.api import Patience, RunnerApi
@@ -34,7 +34,7 @@ EXIT_REPORTED = 0
 EXIT_NOT_RECORDED = 70
 EXIT_NOT_OURS = 77
 
-NODE_NAME = os.uname().nodename
+NODE_NAME = os.environ.get(NODE_VARIABLE) or os.uname().nodename
 """Told to users in `runtime_status`, beside whatever else is there."""
 
 

@@ -13,7 +13,7 @@ All state is in memory, the files are its log and are read once, at the first ca
 is woken by the end of any supervisor, whoever started that, so nothing is polled.
 
 A job finds its standard input; of the environment only PATH, HOME, USER, LOGNAME, LANG and TMPDIR of the
-daemon and the mark `NODEMANAGER_JOB`; umask 077; and its spool directory as its working directory. What it prints
+daemon, the mark `NODEMANAGER_JOB` and, on one of several nodes, that node in `NODEMANAGER_NODE`; umask 077; and its spool directory as its working directory. What it prints
 goes to `job.out` there.
 """
 

@@ -234,7 +234,7 @@ class LocalJobs:
             if lock is not None:
                 try:
                     job.supervisor = self._supervisors.start(
-                        self._spool.directory(name), name, lock
+                        self._spool.directory(name), name, lock, node.name if node.key else ""
                     )
                 finally:
                     os.close(lock)

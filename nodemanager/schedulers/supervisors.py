@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nodemanager.errors import SchedulerError
+from nodemanager.model import NODE_VARIABLE
 from nodemanager.schedulers import supervise
 from nodemanager.schedulers.leftovers import MARK
 from nodemanager.schedulers.machine import job_environment
@@ -49,14 +50,17 @@ class Supervisors:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def start(self, directory: Path, name: str, lock: int) -> int:
-        """Start the supervisor of a job, which inherits the lock; its process id. Raises `OSError`."""
+    def start(self, directory: Path, name: str, lock: int, node: str = "") -> int:
+        """Start the supervisor of a job, which inherits the lock; its process id. Raises `OSError`.
+
+        The job is told that it is on the node of that name, if any is given.
+        """
         errors = str(directory / "supervisor.err")
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", str(self._program), str(directory)],
-            {**job_environment(), MARK: name},
+            {**job_environment(), MARK: name, **({NODE_VARIABLE: node} if node else {})},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, lock, supervise.LOCK_FD),
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

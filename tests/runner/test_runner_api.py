@@ -39,6 +39,17 @@ def test_a_second_runner_runs_nothing(lab: Lab) -> None:
     assert lab.ran() == "ran\n"
 
 
+@pytest.mark.parametrize(
+    ("environment", "node"),
+    [({}, os.uname().nodename), ({"NODEMANAGER_NODE": "node-1"}, "node-1")],
+)
+def test_the_user_is_told_the_node(lab: Lab, environment: dict[str, str], node: str) -> None:
+    lab.shell("env | grep -c NODEMANAGER_NODE || true")
+    lab.run(environment=environment)
+    assert lab.record["runtime_status"]["node"] == node
+    assert lab.log("stdout.txt") == "0\n"
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 422])
 def test_who_is_refused_runs_nothing(lab: Lab, status: int) -> None:
     lab.shell(f"echo ran >> {lab.ledger}")

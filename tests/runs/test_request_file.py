@@ -79,9 +79,9 @@ def test_an_input_file_is_relative_to_the_file_that_names_it(tmp_path: Path) -> 
     assert second.attributes["mounts"]["/work/in.txt"]["path"] == str(tmp_path / "in.txt")
 
 
-@pytest.mark.parametrize("folder", ["etc/examples", "etc/examples/failures"])
+@pytest.mark.parametrize("folder", ["", "failures", "elastic"])
 def test_the_examples_are_good(folder: str) -> None:
-    assert load_requests(REPOSITORY / folder)
+    assert load_requests(REPOSITORY / "etc" / "examples" / folder)
 
 
 @pytest.mark.parametrize(

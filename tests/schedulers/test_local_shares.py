@@ -227,6 +227,15 @@ def test_what_a_waiting_job_asks_for_survives_a_restart(site: Site) -> None:
     assert site.reason(alone) == "waits to have m4 to itself"
 
 
+def test_a_job_is_told_its_node(site: Site) -> None:
+    site.add("m1", host="node-1")
+    target = site.bench.shared / "record.json"
+    spec = site.bench.spec("record", target)
+    site.bench.submit(spec)
+    site.bench.end(spec)
+    assert json.loads(target.read_text())["environment"]["NODEMANAGER_NODE"] == "node-1"
+
+
 def test_a_job_says_what_it_waits_for(site: Site) -> None:
     site.add("m1", ONE)
     site.add("m2", TWO)
