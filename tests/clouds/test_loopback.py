@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -22,16 +23,20 @@ from nodemanager.clouds.base import (
     NodeOrder,
 )
 from nodemanager.clouds.errors import CloudError, Denied, Gone, NoCapacity, QuotaExceeded
-from nodemanager.clouds.loopback import Loopback
+from nodemanager.clouds.loopback import OPTIONS, Loopback
+from nodemanager.clouds.make import make_cloud
 from nodemanager.clouds.registry import find_cloud
+from nodemanager.config import load
 from nodemanager.errors import ConfigError
 from nodemanager.model import NodeSize, NodeState, Resources
+from nodemanager.nodes.catalogue import read_catalogue
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import SchedulerContext
 from nodemanager.schedulers.conformance import Bench
 from nodemanager.schedulers.local import LocalScheduler
 from nodemanager.schedulers.shares import Shares
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "try-nodes-on-one-machine.md"
 GIB = 1 << 30
 SMALL = NodeSize("small", Resources(1, GIB), 0.1)
 LARGE = NodeSize(
@@ -370,6 +375,20 @@ def test_a_wrong_option_is_named(
     context = CloudContext("zzzzz", tmp_path, **{section: options})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=words):
         Loopback(context)
+
+
+def test_the_page_about_it_shows_a_configuration_that_works(tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    [text] = re.findall(r"^```ini\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "nodemanager.cfg"
+    path.write_text(text)
+    config = load(path, {})
+    cloud = make_cloud(config)
+    assert isinstance(cloud, Loopback)
+    sizes = read_catalogue(config, cloud.sizes).sizes
+    assert {size.name: size.resources.cores for size in sizes} == {"small": 1, "large": 2}
+    told = set(re.findall(r"^\| `(\w+)`(?:, `(\w+)`)?", page, re.MULTILINE))
+    assert {name for names in told for name in names if name} == set(OPTIONS)
 
 
 def test_sizes_are_for_the_config_file_to_say(site: Site) -> None:
