@@ -17,7 +17,7 @@ A job is put on the node that is fullest already, so that others become empty an
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nodemanager.fit import fits, shares_partition
@@ -124,10 +124,15 @@ class Line:
         headless = set(usable)
         """Nodes in whose line nobody was met yet."""
         met: set[Need] = set()
+        cores = _most_cores(usable.values())
         for _, _, name in self._order:
-            if not headless and not any(place.free.cores > 0 for place in usable.values()):
-                return None
             job = self._jobs[name]
+            if not headless:
+                # From here on only who can start now is of interest.
+                if cores < 1:
+                    return None
+                if job.need.resources.cores > cores:
+                    continue
             if job.need in met:
                 # Whoever asked for the same before found no room, and stands before it in every line.
                 continue
@@ -140,6 +145,7 @@ class Line:
             if first_in and self._is_out_of_patience(job, now):
                 kept = min(first_in, key=lambda place: (place.lack(job.need), place.node))
                 del usable[kept.node]
+                cores = _most_cores(usable.values())
             headless.difference_update(place.node for place in could)
         return None
 
@@ -147,6 +153,10 @@ class Line:
         if job.first_since is None:
             job.first_since = now
         return now - job.first_since >= self._patience
+
+
+def _most_cores(places: Iterable[Place]) -> int:
+    return max((place.free.cores for place in places), default=0)
 
 
 def _emptiness(place: Place) -> tuple[bool, int, int, str]:
