@@ -243,7 +243,8 @@ class ShareNodes(LocalNodes):
         could = [n for n in self.listed() if not n.lost and n.place().could_hold(need)]
         if not could:
             count = sum(1 for _ in self.listed())
-            return f"waits for a node that could hold it: none of the {count} here could"
+            have = f"none of the {count} here could" if count else "none is here"
+            return f"waits for a node that could hold it: {have}"
         working = [node for node in could if node.takes_work]
         if not working:
             words = "; ".join(f"{node.name}: {node.drained}" for node in could)

@@ -135,7 +135,7 @@ def is_alive(pid: int) -> bool:
 def test_a_machine_is_a_node_once_it_has_joined(site: Site) -> None:
     spec = site.bench.finisher()
     site.bench.submit(spec)
-    assert site.reason(spec) == "waits for a node that could hold it: none of the 0 here could"
+    assert site.reason(spec) == "waits for a node that could hold it: none is here"
     site.add("m1", TWO, host="node-1", joins_at=site.clock.wall() + 5, partitions=("a",))
     site.clock.advance(4)
     assert site.nodes() == {}
