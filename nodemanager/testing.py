@@ -505,6 +505,7 @@ class Harness:
                     store="/nonexistent/store",
                     scratch="/nonexistent/scratch",
                 ),
+                exclusive=sky is not None and self.node_policy.one_per_node,
             ),
             settings=DispatchSettings(
                 max_claimed=self.max_claimed,
