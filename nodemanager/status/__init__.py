@@ -1,0 +1,1 @@
+"""The management server: what the daemon is doing, for monitors and operators."""

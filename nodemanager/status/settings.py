@@ -1,0 +1,33 @@
+"""Everything the management server has to be told by the config file, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nodemanager.config import Config
+from nodemanager.config.sections import OFF
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManageSettings:
+    """The defaults are those of the config file."""
+
+    address: str = "127.0.0.1"
+    port: int = OFF
+    """`OFF`: no server; 0: any free port."""
+    management_token: str = field(default="", repr=False)
+    """Empty: no health checks, and no verbs of operators."""
+    max_nodes: int = 1
+    max_total_price: float = 0.0
+    """Per hour; 0: no limit."""
+
+
+def settings_from(config: Config) -> ManageSettings:
+    """What the config file says."""
+    return ManageSettings(
+        address=config.manage.address,
+        port=config.manage.port,
+        management_token=str(config.manage.management_token),
+        max_nodes=config.daemon.max_nodes,
+        max_total_price=config.daemon.max_total_price,
+    )

@@ -1,0 +1,188 @@
+"""A daemon for the management server to look at, and a client of it that sends whatever it is told."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from nodemanager.api.base import Identity
+from nodemanager.clouds.messages import CloudCounts
+from nodemanager.dispatch.messages import Status
+from nodemanager.model import ContainerState, Node, NodeSize, NodeState, Resources
+from nodemanager.nodes.messages import Decision, NodesStatus, NodeStanding
+from nodemanager.nodes.states import Behaviour, NodePhase
+from nodemanager.status.look import DaemonLook, OperatorMessage
+
+GIB = 1 << 30
+NOW = 1_800_000_000.0
+TOKEN = "the-management-token"
+RUNNING = "zzzzz-dz642-runningrunning0"
+WAITING = "zzzzz-dz642-waitingwaiting0"
+
+SMALL = NodeSize("small", Resources(2, 4 * GIB), 0.1, instance_type="m5.large")
+BIG = NodeSize("big", Resources(16, 64 * GIB), 0.8, preemptible=True)
+
+
+def in_scheduler(host: str, state: NodeState) -> Node:
+    return Node(host, state, SMALL.resources, SMALL.resources)
+
+
+BUSY = NodeStanding(
+    name="compute-busy",
+    host="busy",
+    size=SMALL,
+    phase=NodePhase.BUSY,
+    ordered_at=NOW - 600,
+    cloud_id="i-busy",
+    node=in_scheduler("busy", NodeState.BUSY),
+    takes_work=True,
+    record_uuid="zzzzz-7ekkf-busybusybusybus",
+    pinged=True,
+    proved=True,
+)
+BOOTING = NodeStanding(
+    name="compute-booting",
+    host="booting",
+    size=BIG,
+    phase=NodePhase.BOOTING,
+    ordered_at=NOW - 60,
+    cloud_id="i-booting",
+)
+HELD = NodeStanding(
+    name="compute-held",
+    host="held",
+    size=None,
+    phase=NodePhase.DRAINING,
+    ordered_at=NOW - 6000,
+    cloud_id="i-held",
+    node=in_scheduler("held", NodeState.DRAINING),
+    behaviour=Behaviour.HOLD,
+)
+
+DISPATCHER = Status(
+    me=Identity("zzzzz-bmxii-000000000000000", 3),
+    lease_seconds=555.55,
+    nodes=(in_scheduler("busy", NodeState.BUSY), in_scheduler("held", NodeState.DRAINING)),
+    containers=(
+        (RUNNING, ContainerState.RUNNING, "busy", ""),
+        (WAITING, ContainerState.LOCKED, "", "waiting for booting to join"),
+    ),
+)
+NODES = NodesStatus(
+    nodes=(BUSY, BOOTING, HELD),
+    wishlist={"small": 2, "big": 1},
+    waiting=7,
+    unplaced=1,
+    price=0.9,
+    quota=3,
+    unavailable={"huge": 41.23456},
+    brake="compute-x: it never joined",
+    stale="",
+    outcomes={"joined": 4, "proved": 3, "failed": 2},
+    history=(
+        Decision(NOW - 20, "boot 1 x small", {"waiting": 1, "wanted": {"small": 1}}),
+        Decision(NOW - 10, "no change", {"waiting": 1}),
+    ),
+    bootable_cores=16,
+)
+CLOUDS = CloudCounts(9, 1, 8, 2, 7, 3)
+LOOK = DaemonLook(
+    version="1.2.3",
+    taken_at=NOW,
+    dispatcher=DISPATCHER,
+    nodes=NODES,
+    clouds=CLOUDS,
+    failures={"NodeActor": 2, "ContainerActor": 1},
+)
+
+
+@dataclass
+class StandIn:
+    """The daemon as a test wants it to be: a `Source`."""
+
+    answer: DaemonLook | BaseException = LOOK
+    refusal: BaseException | None = None
+    looks: int = 0
+    told: list[OperatorMessage] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
+    """Set when somebody looks."""
+    spoken_to: threading.Event = field(default_factory=threading.Event)
+    """Set when somebody tells it something."""
+    answers: threading.Event = field(default_factory=threading.Event)
+    """While it is not set whoever looks hangs."""
+    listens: threading.Event = field(default_factory=threading.Event)
+    """While it is not set whoever tells hangs."""
+
+    def __post_init__(self) -> None:
+        self.wake()
+
+    def wake(self) -> None:
+        self.answers.set()
+        self.listens.set()
+
+    def look(self, timeout_seconds: float) -> DaemonLook:
+        self.looks += 1
+        answer = self.answer
+        self.asked.set()
+        self.answers.wait()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def tell_nodes(self, message: OperatorMessage) -> None:
+        self.spoken_to.set()
+        self.listens.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        self.told.append(message)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+    """What the JSON means; None when nothing was sent."""
+    headers: dict[str, str]
+
+    @property
+    def error(self) -> str:
+        [words] = self.body["errors"]
+        return str(words)
+
+
+@dataclass(frozen=True)
+class Client:
+    url: str
+    token: str | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(self.url)
+        assert parts.hostname
+        assert parts.port
+        return parts.hostname, parts.port
+
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """One call, on a connection of its own. Underscores in names of headers are dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.token is not None:
+            named.setdefault("Authorization", f"Bearer {self.token}")
+        connection = http.client.HTTPConnection(*self.address, timeout=20)
+        try:
+            connection.request(method, path, body, named)
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        received = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, json.loads(content) if content else None, received)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.send("GET", path, None, **headers)
+
+    def post(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        return self.send("POST", path, body, **headers)
