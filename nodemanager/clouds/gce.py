@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from nodemanager.clouds.base import (
@@ -182,10 +183,7 @@ class Gce(LibcloudCloud):
         doing = f"creating {order.name}"
         try:
             with all_there(), self.talking(doing):
-                body = instance_body(order, self._plan())
-                operation = self.driver.connection.async_request(
-                    self._path(), method="POST", data=body
-                ).object
+                operation = self._insert(instance_body(order, self._plan()), doing)
         except AlreadyThere as error:
             with self.talking(doing):
                 instance = self.driver.connection.request(self._path(order.name)).object
@@ -227,6 +225,25 @@ class Gce(LibcloudCloud):
                     response = self._driver.connection.connection.response
                     raw.headers = getattr(response, "headers", None)
                 raise
+
+    def _insert(self, body: Mapping[str, Any], doing: str) -> Mapping[str, Any]:
+        """Ask for the machine and wait for the operation, which is returned.
+
+        Once Google has accepted it, only the operation itself (an answer with status 200) can say that nothing
+        was made: that we may not ask after it now proves nothing.
+        """
+        connection = self.driver.connection
+        try:
+            answer = connection.async_request(self._path(), method="POST", data=body)
+        except Exception as error:
+            accepted = connection.method == "GET"
+            if accepted and getattr(error, "http_code", None) != HTTPStatus.OK:
+                raise CloudError(
+                    f"{self.name}: {doing}: accepted, but not seen to end: {error}"
+                ) from error
+            raise
+        operation: Mapping[str, Any] = answer.object
+        return operation
 
     def _look_at_image(self) -> str:
         path = self._image_path()

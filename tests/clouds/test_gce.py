@@ -442,18 +442,40 @@ def test_a_name_that_a_foreign_machine_has_is_denied(make: Make, wire: Wire) -> 
         make().create(order(size(N1), "node-name"))
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (503, "backendError"),
+        (429, "rateLimitExceeded"),
+        (403, "quotaExceeded"),
+        (401, "authError"),
+        (404, "notFound"),
+    ],
+)
 def test_a_creation_that_raises_but_succeeded_is_neither_refused_nor_lost(
-    make: Make, wire: Wire
+    make: Make, wire: Wire, status: int, reason: str
 ) -> None:
-    wire.on("GET", OPERATIONS, refused(503, "backendError", "Backend Error"))
+    wire.on("GET", OPERATIONS, refused(status, reason, "cannot tell you"))
     wire.on("GET", INSTANCES, listing(instance()))
     cloud = make()
-    with pytest.raises(CloudError) as caught:
+    with pytest.raises(CloudError, match=r"accepted, but not seen to end.*cannot tell") as caught:
         cloud.create(order(size(N1)))
     assert type(caught.value) is CloudError
     (found,) = cloud.list()
     assert found.name == "zzzzz-compute-x1"
     assert found.tags == TAGS
+
+
+def test_a_creation_that_takes_too_long_is_a_doubt(
+    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("libcloud.common.google.GoogleBaseConnection.poll_interval", 0)
+    wire.on("GET", OPERATIONS, operation(status="RUNNING"))
+    cloud = make()
+    cloud.driver.connection.timeout = 0.01
+    with pytest.raises(CloudError, match="did not complete") as caught:
+        cloud.create(order(size(N1)))
+    assert type(caught.value) is CloudError
 
 
 def test_an_answer_that_is_no_json_is_a_doubt(make: Make, wire: Wire) -> None:
