@@ -155,7 +155,9 @@ def _sizes(config: Config, cloud: Cloud) -> Iterator[Finding]:
     listed = cloud.sizes()
     known = {word for size in listed for word in (size.id, size.name)}
     for size in read_catalogue(config, lambda: listed).sizes:
-        unknown = "" if size.cloud_name in known else "; check the name: the cloud does not list it"
+        # A cloud that lists none says nothing about any.
+        is_known = not known or size.cloud_name in known
+        unknown = "" if is_known else "; check the name: the cloud does not list it"
         yield Finding(f"size {size.name}", _describe_size(size) + unknown)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pykka
 
-from nodemanager.actors.actor import tell_if_alive
+from nodemanager import __version__
+from nodemanager.actors.actor import failure_counts, tell_if_alive
 from nodemanager.actors.pool import ActorPool, use_pool
 from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor
 from nodemanager.actors.timer import TimerActor
@@ -21,26 +22,31 @@ from nodemanager.actors.watchdog import Watchdog
 from nodemanager.api.client import ArvadosApi
 from nodemanager.api.endpoint import Endpoint
 from nodemanager.clock import Clock, SystemClock
+from nodemanager.clouds.actor import CloudActor
 from nodemanager.clouds.make import LOOPBACK, cloud_dir
+from nodemanager.clouds.messages import GetCloudCounts
 from nodemanager.config import Config
 from nodemanager.config.nodes import ONE
 from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings
 from nodemanager.dispatch.group import Plant
 from nodemanager.dispatch.job import JobTemplate
-from nodemanager.dispatch.messages import GetStatus, Status, Stop
+from nodemanager.dispatch.messages import GetStatus, Stop
 from nodemanager.elastic import node_plant
-from nodemanager.errors import ConfigError
+from nodemanager.errors import ConfigError, NodeManagerError
 from nodemanager.nodes.arbiter import ArbiterActor
-from nodemanager.nodes.messages import GetNodesStatus, NodesStatus
+from nodemanager.nodes.messages import Dissolve, GetNodesStatus
 from nodemanager.runner.spec import API_STORE, RunnerSpec
 from nodemanager.schedulers.actor import Pace
 from nodemanager.schedulers.base import Scheduler, SchedulerContext
 from nodemanager.schedulers.local import LocalScheduler
 from nodemanager.schedulers.registry import find_scheduler
+from nodemanager.status.look import DaemonLook, OperatorMessage
 
 log = logging.getLogger(__name__)
 
 GROUP = "dispatcher"
+ASK_SECONDS = 5.0
+"""How long an actor has to answer."""
 HELD_CALL_MARGIN_SECONDS = 15.0
 """How much longer than a held-open call its connection waits for the answer."""
 
@@ -93,24 +99,26 @@ class Daemon:
         self._pool.close(timeout=1.0)
         return flushed.is_set()
 
-    def status(self, timeout: float) -> Status | None:
-        """What the dispatcher has in hand; None while it does not answer, or is being started anew."""
-        answer: Status | None = self._ask(DispatcherActor, GetStatus(), timeout)
-        return answer
+    def look(self, timeout_seconds: float) -> DaemonLook:
+        """How things stand, for people; see `nodemanager.status.look.Source`. May be called from any thread."""
+        return DaemonLook(
+            version=__version__,
+            taken_at=self._clock.wall(),
+            dispatcher=self._ask(DispatcherActor, GetStatus(), timeout_seconds),
+            nodes=self._ask(ArbiterActor, GetNodesStatus(), timeout_seconds),
+            clouds=self._ask(CloudActor, GetCloudCounts(), timeout_seconds),
+            failures=failure_counts(),
+        )
 
-    def nodes_status(self, timeout: float) -> NodesStatus | None:
-        """How its nodes are; None when it boots none, and as above."""
-        answer: NodesStatus | None = self._ask(ArbiterActor, GetNodesStatus(), timeout)
-        return answer
-
-    def tell_arbiter(self, message: Any, timeout: float = 5.0) -> bool:
-        """Pass an operator's word on; False when nobody is there to hear it."""
-        arbiter = self._find(ArbiterActor, timeout)
-        if arbiter is not None:
-            tell_if_alive(arbiter, message)
-        return arbiter is not None
+    def tell_nodes(self, message: OperatorMessage | Dissolve) -> None:
+        """Pass an operator's word on to the arbiter; raises `NodeManagerError` when there is none."""
+        arbiter = self._find(ArbiterActor, ASK_SECONDS)
+        if arbiter is None:
+            raise NodeManagerError("no nodes are booted here, or the daemon is just starting anew")
+        tell_if_alive(arbiter, message)
 
     def _ask(self, kind: type[pykka.Actor], question: Any, timeout: float) -> Any:
+        """The answer; None when there is no such actor, or it does not answer in time."""
         actor = self._find(kind, timeout)
         if actor is None:
             return None

@@ -28,7 +28,7 @@ from nodemanager.api.requests import ArvadosRequests
 from nodemanager.check import check
 from nodemanager.clock import SystemClock
 from nodemanager.config import Config, load
-from nodemanager.daemon import Daemon
+from nodemanager.daemon import ASK_SECONDS, Daemon
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
 from nodemanager.nodes.messages import Dissolve
 from nodemanager.runs.nodes import node_rows
@@ -37,12 +37,13 @@ from nodemanager.runs.request_file import load_requests
 from nodemanager.runs.session import RunContext, run_requests
 from nodemanager.runs.view import make_view
 from nodemanager.statedir import StateDir
+from nodemanager.status.server import ManagementServer
+from nodemanager.status.settings import settings_from
 
 log = logging.getLogger(__name__)
 
 USAGE_ERROR = 2
-ASK_SECONDS = 5.0
-"""How long an actor has to say how it is, for people to see."""
+MANAGEMENT_STOP_SECONDS = 2.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -165,8 +166,10 @@ def _run(
         RunRecords(config.daemon.state_dir).resume(flags.run, specs)
     endpoint, submitter_token = _endpoint(config, server)
     daemon = Daemon(config, endpoint)
-    daemon.start()
+    management = ManagementServer(settings_from(config), daemon)
+    management.start()
     try:
+        daemon.start()
         if flags.run is None:
             stop.wait()
             return 0
@@ -179,18 +182,15 @@ def _run(
             clock=SystemClock(),
             stop=stop,
             store=_where_things_are(config, endpoint),
-            nodes=lambda: node_rows(daemon.nodes_status(ASK_SECONDS), daemon.status(ASK_SECONDS)),
-            let_nodes_go=lambda: _dissolve(daemon),
+            nodes=lambda: node_rows(daemon.look(ASK_SECONDS)),
+            let_nodes_go=lambda: daemon.tell_nodes(Dissolve()),
         )
         return run_requests(context, flags.run, specs, resume=flags.resume)
     finally:
+        management.stop(MANAGEMENT_STOP_SECONDS)
         log.info("stopping; jobs run on", extra={"action": "stop"})
         if not daemon.stop():
             log.warning("not everything was written in time", extra={"action": "stop"})
-
-
-def _dissolve(daemon: Daemon) -> None:
-    daemon.tell_arbiter(Dissolve())
 
 
 def _where_things_are(config: Config, endpoint: Endpoint) -> str:

@@ -39,7 +39,12 @@ class PollPlan:
 
 
 def after_answer(plan: PollPlan, pace: PollPace, now: float) -> PollPlan:
-    """The question that was due at `plan.due` was answered at `now`."""
+    """The question that was due at `plan.due` was answered at `now`.
+
+    One that was asked before it was due, because there was news, takes the place of the one that was.
+    """
+    if now < plan.due:
+        return PollPlan(now + pace.wait_seconds, pace.wait_seconds)
     due = plan.due + pace.wait_seconds
     # Beats that were missed (a slow answer, a suspended machine) are not made up for.
     return PollPlan(due if due > now else now + pace.wait_seconds, pace.wait_seconds)

@@ -425,6 +425,11 @@ class ArbiterActor(Actor):
             stale=stock.stale,
             outcomes=dict(self._outcomes),
             history=tuple(self._history),
+            idle_times={
+                node.host: now - node.idle_since
+                for node in stock.nodes
+                if node.idle_since is not None
+            },
             bootable_cores=bootable_cores(stock, self._policy),
         )
 

@@ -115,6 +115,8 @@ class NodeStanding:
     """It has joined and nobody drained it."""
     not_ready: str = ""
     """For an idle node: why it may not leave yet; empty when it may."""
+    idle_since: float | None = None
+    """Elapsed seconds; None when it is not idle."""
     idle_seen: bool = False
     """It was seen idle at least once since it last worked."""
     record_uuid: str = ""
@@ -280,4 +282,6 @@ class NodesStatus:
     outcomes: Mapping[str, int]
     """How often each `BootOutcome` was seen since the start."""
     history: tuple[Decision, ...]
+    idle_times: Mapping[str, float] = field(default_factory=dict)
+    """For how many seconds each idle node has been idle, by host name."""
     bootable_cores: int = 0

@@ -21,6 +21,7 @@ from nodemanager.clouds.base import (
 from nodemanager.model import NodeSize
 from nodemanager.nodes.states import Behaviour
 
+CLOCKS_DIFFER_SECONDS = 3600.0
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -93,11 +94,18 @@ def record_of(node: CloudNode) -> str:
 
 
 def ordered_at_of(node: CloudNode, otherwise: float) -> float:
-    """When it was ordered, by its tag, the cloud, or `otherwise`; wall clock."""
+    """When it was ordered, by its tag, the cloud, or `otherwise`; wall clock.
+
+    Anybody may have edited the tag: a time to come, beyond what clocks differ by, would keep the node from ever
+    being old enough.
+    """
     try:
-        return float(node.tags[BOOTED_TAG])
+        tagged = float(node.tags[BOOTED_TAG])
     except (KeyError, ValueError):
-        return otherwise if node.created_at is None else node.created_at
+        tagged = -1.0
+    if 0 <= tagged <= otherwise + CLOCKS_DIFFER_SECONDS:
+        return tagged
+    return otherwise if node.created_at is None else node.created_at
 
 
 def behaviour_of(node: CloudNode) -> Behaviour:

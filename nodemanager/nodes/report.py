@@ -45,6 +45,7 @@ def standing_of(
             and node.state in _TAKES_WORK
         ),
         not_ready=readiness(situation, policy, wall, elapsed) if is_idle else "",
+        idle_since=situation.idle_since if is_idle else None,
         idle_seen=situation.idle_views > 0,
         record_uuid=situation.record_uuid,
         pinged=situation.pinged,

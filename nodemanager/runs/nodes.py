@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 
-from nodemanager.dispatch.messages import Status
 from nodemanager.model import ContainerState, format_bytes
-from nodemanager.nodes.messages import NodesStatus, NodeStanding
+from nodemanager.nodes.messages import NodeStanding
 from nodemanager.runs.plan import NodeRow
+from nodemanager.status.look import DaemonLook
 
 
-def node_rows(nodes: NodesStatus | None, dispatcher: Status | None) -> list[NodeRow]:
+def node_rows(look: DaemonLook) -> list[NodeRow]:
     """One row for each node that was booted, oldest first; none when nobody could be asked."""
-    if nodes is None:
+    if look.nodes is None:
         return []
     running: Counter[str] = Counter()
-    if dispatcher is not None:
+    if look.dispatcher is not None:
         running.update(
-            node for _, state, node, _ in dispatcher.containers if state is ContainerState.RUNNING
+            node
+            for _, state, node, _ in look.dispatcher.containers
+            if state is ContainerState.RUNNING
         )
     return [
         NodeRow(
@@ -27,7 +29,7 @@ def node_rows(nodes: NodesStatus | None, dispatcher: Status | None) -> list[Node
             running=running[node.host],
             detail=_detail(node),
         )
-        for node in sorted(nodes.nodes, key=lambda node: (node.ordered_at, node.name))
+        for node in sorted(look.nodes.nodes, key=lambda node: (node.ordered_at, node.name))
     ]
 
 

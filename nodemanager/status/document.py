@@ -76,6 +76,10 @@ def _old_names(look: DaemonLook, settings: ManageSettings) -> dict[str, Any]:
         "nodes_wish": sum(wishes.values()),
         "node_quota": settings.max_nodes if quota is None else min(quota, settings.max_nodes),
         "config_max_nodes": settings.max_nodes,
+        "idle_times": {
+            host: round(seconds, 1)
+            for host, seconds in ({} if look.nodes is None else look.nodes.idle_times).items()
+        },
     }
 
 

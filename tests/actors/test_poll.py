@@ -44,6 +44,13 @@ def test_an_answer_keeps_the_beat_however_long_it_took() -> None:
     assert after_answer(plan, PACE, now=109.9) == PollPlan(110, 10)
 
 
+def test_polls_that_news_brought_forward_do_not_put_off_the_next_one() -> None:
+    plan = PollPlan(100, 10)
+    for now in (91, 92, 93):
+        plan = after_answer(plan, PACE, now=now)
+    assert plan == PollPlan(103, 10)
+
+
 def test_missed_beats_are_not_made_up_for() -> None:
     assert after_answer(PollPlan(100, 10), PACE, now=137) == PollPlan(147, 10)
 

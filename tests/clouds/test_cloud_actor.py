@@ -137,10 +137,10 @@ class TestLists:
         desk.begin().advance(10)
         desk.create("a")
         desk.advance(20)
-        assert desk.calls[1:] == [(10, "create a"), (15, "list")]
+        assert desk.calls[1:] == [(10, "create a"), (10.5, "list")]
         desk.destroy(desk.answers[0].node)
         desk.advance(10)
-        assert desk.calls[3:] == [(30, "destroy a"), (35, "list")]
+        assert desk.calls[3:] == [(30, "destroy a"), (30.5, "list")]
         assert desk.views[-1].nodes == ()
 
     def test_a_silent_cloud_is_asked_more_and_more_slowly(self, desk: Desk) -> None:
