@@ -50,6 +50,7 @@ class Fault(Enum):
     CANCEL = "cancel raises, and nothing was cancelled"
     PRIORITISE = "prioritise raises"
     NODES = "nodes raises"
+    DRAIN = "drain raises, and the node still takes work"
     LOSS = "an accepted job (not call) vanishes at once without a trace"
 
 
@@ -179,6 +180,7 @@ class FakeScheduler(Scheduler):
     def drain(self, node: str, reason: str) -> None:
         """See the base class. A node that does not exist raises `SchedulerError`."""
         self._begin("drain", (node,))
+        self._spoil(Fault.DRAIN)
         self._set_drain(node, reason)
 
     def resume(self, node: str) -> None:
