@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nodemanager.model import NodeSize
 from nodemanager.nodes.allowance import Allowance
 from nodemanager.nodes.demand import Load, NewNodes, Packing, Room
-from nodemanager.nodes.kinds import Amounts, Batch, Waiting, amounts, holds, less
+from nodemanager.nodes.kinds import Amounts, Batch, Waiting, amounts, holds
 from nodemanager.nodes.offers import Offers
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Vacancy:
-    """What is free on a node, as it gets less."""
+    """A room that something could go into."""
 
     node: str
     room: Amounts
@@ -70,15 +71,15 @@ class Draft:
 
     def __init__(self, waiting: Waiting) -> None:
         self._waiting = waiting
-        self._rooms: dict[str, dict[int, int]] = {}
+        self._rooms: dict[str, Counter[int]] = {}
         self._new: dict[tuple[str, frozenset[tuple[int, int]]], NewNodes] = {}
 
     def put(self, vacancy: Vacancy, load: Mapping[int, int]) -> None:
         """So many of each kind go into a room."""
-        into = self._rooms.setdefault(vacancy.node, {})
+        into = self._rooms.setdefault(vacancy.node, Counter())
         for kind, count in load.items():
-            vacancy.room = less(vacancy.room, self._waiting.needs[kind], count)
-            _add(into, self._waiting.take(kind, count))
+            for batch in self._waiting.take(kind, count):
+                into[batch.demand] += batch.count
 
     def order(self, size: NodeSize, load: Mapping[int, int], count: int) -> None:
         """`count` nodes with the same load, by kind. Which containers those are may differ from node to node."""
@@ -86,21 +87,22 @@ class Draft:
         while count:
             alike = min(waiting.head(kind).count // number for kind, number in load.items())
             alike = max(1, min(alike, count))
-            node: dict[int, int] = {}
-            priorities = []
+            batches: list[Batch] = []
             for kind, number in load.items():
-                priorities.append(waiting.head(kind).priority)
-                _add(node, waiting.take(kind, number * alike))
-            node = {demand: total // alike for demand, total in node.items()}
-            self.add(size, node, max(priorities), alike)
+                batches += waiting.take(kind, number * alike)
+            self.add(size, batches, alike)
             count -= alike
 
-    def add(self, size: NodeSize, load: Mapping[int, int], priority: int, count: int = 1) -> None:
-        """Nodes whose load, by demand, is known already."""
+    def add(self, size: NodeSize, batches: Sequence[Batch], count: int = 1) -> None:
+        """`count` nodes, on which these have been put in equal parts."""
+        load: Counter[int] = Counter()
+        for batch in batches:
+            load[batch.demand] += batch.count // count
+        priority = max(batch.priority for batch in batches)
         key = size.name, frozenset(load.items())
-        same = self._new.get(key)
-        total = count + (same.count if same else 0)
-        self._new[key] = NewNodes(size, total, Load(dict(sorted(load.items()))), priority)
+        if key in self._new:
+            count += self._new[key].count
+        self._new[key] = NewNodes(size, count, Load(dict(sorted(load.items()))), priority)
 
     def finish(
         self,
@@ -112,14 +114,12 @@ class Draft:
     ) -> Packing:
         """The answer; `fits` says for each kind whether some size would fit it. Nodes that are not `within` the
         limits are left out, the least urgent first."""
-        unplaced: dict[int, int] = {}
-        unfit: dict[int, int] = {}
-        roomy: dict[int, bool] = {}
-        for kind, batch in self._waiting.rest():
-            if not fits[kind] and kind not in roomy:
-                roomy[kind] = self._has_room(kind, rooms)
-            into = unplaced if fits[kind] or roomy[kind] else unfit
-            _add(into, [batch])
+        unplaced: Counter[int] = Counter()
+        unfit: Counter[int] = Counter()
+        for kind, batches in self._waiting.rest():
+            into = unplaced if fits[kind] or self._has_room(kind, rooms) else unfit
+            for batch in batches:
+                into[batch.demand] += batch.count
         new = []
         for nodes in sorted(self._new.values(), key=_most_urgent_first):
             count = nodes.count
@@ -128,13 +128,14 @@ class Draft:
                 within.spend(count, nodes.size.price * count)
             if count:
                 new.append(replace(nodes, count=count))
-            for demand, number in nodes.load.counts.items():
-                _add(unplaced, [Batch(demand, number * (nodes.count - count), 0)])
+            if count < nodes.count:
+                for demand, number in nodes.load.counts.items():
+                    unplaced[demand] += number * (nodes.count - count)
         return Packing(
             rooms={node: Load(dict(sorted(load.items()))) for node, load in self._rooms.items()},
             new=tuple(new),
-            unplaced=unplaced,
-            unfit=unfit,
+            unplaced=dict(unplaced),
+            unfit=dict(unfit),
             complete=complete,
         )
 
@@ -145,12 +146,6 @@ class Draft:
             and self._waiting.welcome(room.partitions, preemptible=room.preemptible)[audience]
             for room in rooms
         )
-
-
-def _add(counts: dict[int, int], batches: Iterable[Batch]) -> None:
-    for batch in batches:
-        if batch.count:
-            counts[batch.demand] = counts.get(batch.demand, 0) + batch.count
 
 
 def _most_urgent_first(nodes: NewNodes) -> tuple[int, int, str, list[tuple[int, int]]]:

@@ -40,17 +40,17 @@ def less(room: Amounts, need: Amounts, times: int = 1) -> Amounts:
 
 def copies(room: Amounts, need: Amounts, most: int) -> int:
     """How many times `need` fits into `room`, at most `most`."""
+    if not holds(room, need):
+        return 0
     for has, wants in zip(room, need, strict=True):
-        if wants:
-            most = min(most, has // wants)
-        elif has < 0:
-            return 0
-    return max(most, 0)
+        if wants and has < wants * most:
+            most = has // wants
+    return most
 
 
 @dataclass(slots=True)
 class Batch:
-    """So many containers of one demand."""
+    """Some containers of one demand."""
 
     demand: int
     count: int
@@ -86,9 +86,7 @@ class Waiting:
         self.audience: list[int] = [number[names, preemptible] for _, names, preemptible in keys]
         """By kind: containers of one audience may run on the same nodes, if those are large enough."""
         self._audiences = [Shape(Resources(*NOTHING), *audience) for audience in audiences]
-        self._queues = [
-            deque(sorted(queues[key], key=lambda batch: -batch.priority)) for key in keys
-        ]
+        self._queues = [deque(sorted(queues[key], key=lambda b: -b.priority)) for key in keys]
         self.left: list[int] = [sum(b.count for b in queue) for queue in self._queues]
         """By kind: how many have no place yet."""
 
@@ -155,8 +153,8 @@ class Waiting:
         weights = weight or [0.0] * len(self)
         return sorted(groups.values(), key=lambda g: (-g.priority, weights[g.kind], g.kind))
 
-    def rest(self) -> Iterator[tuple[int, Batch]]:
-        """By kind: those that have no place."""
+    def rest(self) -> Iterator[tuple[int, Iterable[Batch]]]:
+        """The kinds of which some have no place, and those."""
         for kind, queue in enumerate(self._queues):
-            for batch in queue:
-                yield kind, batch
+            if queue:
+                yield kind, queue

@@ -43,15 +43,10 @@ def _merged(nodes: list[_Node], carry: Carry) -> list[_Node]:
         pair = max(gains, key=lambda pair: (gains[pair][0], pair))
         nodes.append(gains[pair][1])
         alive = [number for number in alive if number not in pair]
-        gains = {key: gain for key, gain in gains.items() if pair_is_apart(key, pair)}
+        gains = {key: gain for key, gain in gains.items() if not set(pair) & set(key)}
         gains |= _gains(nodes, alive, len(nodes) - 1, carry)
         alive.append(len(nodes) - 1)
     return [nodes[number] for number in alive]
-
-
-def pair_is_apart(pair: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether they have nothing in common."""
-    return set(pair).isdisjoint(other)
 
 
 def _gains(

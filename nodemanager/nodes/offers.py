@@ -79,7 +79,7 @@ class Offers:
 
     def carrier(self, load: Mapping[int, int], below: float = math.inf) -> int | None:
         """The cheapest choice that carries the load, if its price is `below`."""
-        total, audiences = self.sum(load)
+        total, audiences = self.total(load)
         for index, choice in enumerate(self.choices):
             if choice.price >= below:
                 return None
@@ -87,7 +87,7 @@ class Offers:
                 return index
         return None
 
-    def sum(self, load: Mapping[int, int]) -> tuple[Amounts, set[int]]:
+    def total(self, load: Mapping[int, int]) -> tuple[Amounts, set[int]]:
         """What the load needs, and the audiences in it."""
         total = NOTHING
         for kind, count in load.items():

@@ -1,8 +1,11 @@
 """From what waits and where there is room to which nodes to order: at least cost, the most urgent first.
 
-    kinds      what waits, by shape                  offers     the sizes, and what may be ordered for whom
-    pricing    what a core or a byte is worth        patterns   how to fill nodes well
-    ordering   new nodes at least cost           XX
+    kinds      what waits, by shape                 offers     the sizes, and what may be ordered for whom
+    pricing    what a core or a byte is worth       allowance  the limits
+    patterns   how to fill nodes well               firstfit   rooms in a fixed order
+    ordering   new nodes at least cost              merging    the worst of them, put together
+    rationing  who comes first when not all can     draft      the answer, while it is being written
+
 Rooms are filled first, stage by stage; what is left gets new nodes. As long as everything finds a place, it does
 not matter who is more urgent. Only when the new nodes would exceed a limit, all is done again strictly in the
 order of urgency.
@@ -28,7 +31,7 @@ from nodemanager.nodes.rationing import Rationing
 FEW = 64
 """Up to so many rooms and new nodes are filled in two ways, and the cheaper is taken: that is quickly done, and
 among few a node more costs the most."""
-MOST_KINDS = 1000
+MOST_KINDS = 2000
 """When there are more, containers are packed in portions of about so many kinds, the most urgent first, so that
 these have a place when time runs out."""
 
@@ -120,11 +123,11 @@ class _Cheapest:
 
     def _seat(self, counts: list[int], free: list[Amounts]) -> list[_Place]:
         """Rooms for those that would get no node of their own, before all others, which would."""
+        places: list[_Place] = []
+        kinds = [k for k, alone in enumerate(self._offers.alone) if alone is None and counts[k]]
         first_fit = FirstFit(self._waiting)
         for vacancy, room in zip(self._vacant, free, strict=True):
             first_fit.add(room, vacancy.welcome)
-        places: list[_Place] = []
-        kinds = {k for k, alone in enumerate(self._offers.alone) if alone is None and counts[k]}
         for group in self._waiting.by_urgency(kinds):
             count = min(group.count, counts[group.kind])
             for index, number in first_fit.place(group.kind, count):

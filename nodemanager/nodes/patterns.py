@@ -15,6 +15,7 @@ on how many containers wait. Three things make it quick and good:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -215,8 +216,13 @@ def _window(lines: Iterator[_Line], counts: Sequence[int], room: Amounts) -> lis
     cores, ram, scratch, gpus = room
     near: list[_Line] = []
     for line in lines:
-        kind, a, b, c, d, *_ = line
-        if counts[kind] and a <= cores and b <= ram and c <= scratch and d <= gpus:
+        if (
+            line[1] <= cores
+            and line[2] <= ram
+            and line[3] <= scratch
+            and line[4] <= gpus
+            and counts[line[0]]
+        ):
             near.append(line)
             if len(near) == WINDOW:
                 break
@@ -236,18 +242,15 @@ def _fitting(lines: Sequence[_Line], room: Amounts) -> list[_Line]:
 def _best(lines: Sequence[_Line], room: Amounts) -> _Line:
     """The kind of which `room` would hold the most value, if it could be cut to fit."""
     cores, ram, scratch, gpus = (1 / has if has else 0.0 for has in room)
-    best, least = lines[0], float("inf")
+    best, least = lines[0], math.inf
     for line in lines:
-        _, _, _, _, _, a, b, c, d = line
-        share = a * cores
-        if (other := b * ram) > share:
-            share = other
-        if (other := c * scratch) > share:
-            share = other
-        if (other := d * gpus) > share:
-            share = other
-        if share < least:
-            best, least = line, share
+        if (
+            (a := line[5] * cores) < least
+            and (b := line[6] * ram) < least
+            and (c := line[7] * scratch) < least
+            and (d := line[8] * gpus) < least
+        ):
+            best, least = line, max(a, b, c, d)
     return best
 
 

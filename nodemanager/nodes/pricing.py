@@ -125,6 +125,8 @@ class Values:
                 self._market_of[audience] = len(self._markets)
             self._markets.append(Market((offers[i][0], offers[i][2]) for i in choice))
         self._prices: list[Prices] = [FREE] * len(self._markets)
+        self._dearest: dict[tuple[bool, ...], Prices] = {}
+        """Of the markets of those who are welcome."""
         self.of: list[float] = [_LEAST_VALUE] * len(waiting)
         """By kind."""
 
@@ -145,14 +147,18 @@ class Values:
         if prices == self._prices:
             return False
         self._prices = prices
+        self._dearest = {}
         self.of = [
             worth(prices[self._market_of[audience]], need) or _LEAST_VALUE
             for need, audience in zip(self._waiting.needs, self._waiting.audience, strict=True)
         ]
         return True
 
-    def most(self, room: Amounts, welcome: Sequence[bool]) -> float:
+    def most(self, room: Amounts, welcome: tuple[bool, ...]) -> float:
         """No containers in `room`, on a node that welcomes these audiences, are worth more than this."""
-        markets = {self._market_of[a] for a, may in enumerate(welcome) if may}
-        dearest = [max((self._prices[m][r] for m in markets), default=0.0) for r in range(4)]
-        return sum(price * has for price, has in zip(dearest, room, strict=True)) or _LEAST_VALUE
+        prices = self._dearest.get(welcome)
+        if prices is None:
+            markets = {self._market_of[a] for a, may in enumerate(welcome) if may}
+            each = [max((self._prices[m][r] for m in markets), default=0.0) for r in range(4)]
+            prices = self._dearest[welcome] = (each[0], each[1], each[2], each[3])
+        return worth(prices, room) or _LEAST_VALUE

@@ -16,19 +16,21 @@ from dataclasses import dataclass, field
 from nodemanager.nodes.allowance import bears
 from nodemanager.nodes.draft import Task
 from nodemanager.nodes.firstfit import FirstFit
-from nodemanager.nodes.kinds import NOTHING, Amounts, Group, copies, holds, less
+from nodemanager.nodes.kinds import NOTHING, Amounts, Batch, Group, copies, holds, less
 from nodemanager.nodes.offers import ROUNDING
 from nodemanager.nodes.ordering import Costs, Ordering
 from nodemanager.nodes.patterns import Pattern, most_urgent_first
 
-FIRST_TRY = 0.95
+FIRST_TRY = 0.9
 """A wave is to need so much of what may still be ordered, by the lower bound of what it will need."""
 NEXT_TRY = 0.9
 """When that was too much, it is made smaller by this."""
-MOST_TRIES = 8
-_TINY = 1e-6
+MOST_TRIES = 6
 GROWING = 8
 """So many of the nodes ordered last may still become larger."""
+
+_TINY = 1e-6
+"""How much the price counts where it is not limited: of sizes that are equally good the cheaper is the better."""
 
 
 @dataclass(slots=True)
@@ -41,8 +43,7 @@ class _Node:
     fair: float = 0.0
     load: dict[int, int] = field(default_factory=dict)
     """By kind."""
-    demands: dict[int, int] = field(default_factory=dict)
-    priority: int = -(2**63)
+    batches: list[Batch] = field(default_factory=list)
     gap: int | None = None
     """What is left of it, in `FirstFit`."""
 
@@ -88,7 +89,7 @@ class Rationing:
             carrier = self._offers.carrier(node.load)
             if carrier is not None:
                 size = self._offers.choices[carrier].size
-                self._draft.add(size, node.demands, node.priority)
+                self._draft.add(size, node.batches)
         return complete
 
     def _fill_rooms(self, groups: Iterable[Group]) -> bool:
@@ -111,7 +112,7 @@ class Rationing:
             counts = [0] * len(self._waiting)
             for group, count in wave:
                 counts[group.kind] += count
-            if self._allowance.nodes < 1 or not any(counts):
+            if self._allowance.nodes < 2 or not any(counts):
                 break
             patterns = ordering.patterns(counts)
             if not ordering.complete:
@@ -142,7 +143,7 @@ class Rationing:
             self._into_gaps(group)
             if self._offers.alone[group.kind] is None:
                 continue
-            count = int(min(group.count, share / needs[group.kind]))
+            count = max(0, int(min(group.count, share / needs[group.kind])))
             wave.append((group, count))
             share -= count * needs[group.kind]
             if count < group.count:
@@ -166,10 +167,10 @@ class Rationing:
         return True
 
     def _step(self, group: Group) -> _Step | None:
-        """What places some of the group for the least."""
+        """What gives some of the group a place at the least cost for each."""
         need, audience = self._waiting.needs[group.kind], self._waiting.audience[group.kind]
         fair = self._offers.fair({group.kind: 1})
-        nodes = self._nodes[-GROWING:]
+        nodes, choices = self._nodes[-GROWING:], self._offers.choices
         if self._allowance.nodes >= 1:
             nodes.append(_Node())
         best: tuple[float, float, float, _Step] | None = None
@@ -177,7 +178,9 @@ class Rationing:
             if not holds(less(self._largest, node.used), need):
                 continue
             audiences = {self._waiting.audience[kind] for kind in node.load} | {audience}
-            for index, choice in enumerate(self._offers.choices):
+            # Choices are cheapest first, and what is not dearer than the node is no growth.
+            for index in range(0 if node.choice is None else node.choice + 1, len(choices)):
+                choice = choices[index]
                 extra = choice.price - node.price
                 if extra > self._allowance.price * ROUNDING:
                     break
@@ -188,7 +191,7 @@ class Rationing:
                     and self._offers.may(choice.price, node.fair + fair * count)
                 ):
                     new, each = node.choice is None, extra / count
-                    # Where nodes are what is scarce, those that are there grow first.
+                    # Where nodes are scarce, those that are there grow first.
                     key = (each, new) if math.isinf(self._allowance.nodes) else (new, each)
                     if best is None or (*key, -count) < best[:3]:
                         best = (*key, -count, _Step(node, index, count))
@@ -231,9 +234,7 @@ class Rationing:
         node.used = less(node.used, self._waiting.needs[kind], -count)
         node.fair += self._offers.fair({kind: count})
         node.load[kind] = node.load.get(kind, 0) + count
-        for batch in self._waiting.take(kind, count):
-            node.demands[batch.demand] = node.demands.get(batch.demand, 0) + batch.count
-            node.priority = max(node.priority, batch.priority)
+        node.batches += self._waiting.take(kind, count)
 
     def _ordering(self) -> Ordering:
         """By which what is scarce costs: all that may still be ordered costs 1."""
