@@ -211,7 +211,7 @@ class TestLeaving:
             seen = [world.phases]
             request = world.ask()
             while world.machines or world.container_of(request)["state"] != "Complete":
-                world.advance(1)
+                world.advance(0.25)
                 seen += [world.phases] if world.phases != seen[-1] else []
             world.advance(10)
             order = [phase for phases in seen for phase in phases]
