@@ -83,6 +83,11 @@ class Elastic(Harness):
         return list(self.sky.machines.values())
 
     @property
+    def deserted(self) -> bool:
+        """No machine is left, and none is thought to be."""
+        return not self.machines and not self.fleet
+
+    @property
     def creates(self) -> int:
         """How often the cloud was asked for a machine."""
         return self.sky.calls("create")
