@@ -11,13 +11,23 @@ from nodemanager.clouds.fake import FakeMachine, FakeSky, Fate
 from nodemanager.model import Node, NodeSize, Resources
 from nodemanager.nodes.messages import NodeStanding
 from nodemanager.nodes.policy import NodePolicy
-from nodemanager.testing import GIB, Harness, Program, Site
+from nodemanager.server.policy import Policy
+from nodemanager.testing import GIB, ROOT_TOKEN, Harness, Program, Site
 
 SMALL = NodeSize("small", Resources(2, 4 * GIB, 100 * GIB), 0.1)
 LARGE = NodeSize("large", Resources(8, 16 * GIB, 100 * GIB), 0.5)
 
 ALWAYS_OPEN = (0.0, 999999.0)
 """Shutdown windows of nodes that may leave whenever they are idle."""
+
+
+SLOWLY: dict[str, Any] = {
+    "claim_poll_seconds": 30.0,
+    "scheduler_poll_seconds": 30.0,
+    "cloud_poll_seconds": 60.0,
+    "policy": Policy(root_token=ROOT_TOKEN, sweep_interval=60.0),
+}
+"""For scenarios that last a day: a second of the test for an hour."""
 
 
 def policy(**options: Any) -> NodePolicy:
