@@ -75,7 +75,19 @@ def explain_misfit(container: Container, capabilities: Capabilities, now: float)
         )
     if any(fits(container.resources, node) for node in capabilities.largest):
         return None
-    return _no_node(container.resources, capabilities.largest, now)
+    takes_spot = any(fits(container.resources, node) for node in capabilities.preemptible)
+    if takes_spot and container.preemptible:
+        return None
+    if takes_spot:
+        return Reason(
+            ReasonToken.NO_NODE_FITS,
+            "only nodes that can be taken away at any time (preemptible) are large enough",
+            facts={"wanted": container.resources.as_dict()},
+            advice="set scheduling_parameters.preemptible if it bears that, or add a larger node that stays",
+            since=now,
+        )
+    could = capabilities.largest + (capabilities.preemptible if container.preemptible else ())
+    return _no_node(container.resources, could, now)
 
 
 def _no_node(needed: Resources, nodes: tuple[Resources, ...], now: float) -> Reason:

@@ -267,12 +267,15 @@ class Capabilities:
 
     largest: tuple[Resources, ...]
     partitions: tuple[str, ...] = ()
+    preemptible: tuple[Resources, ...] = ()
+    """The largest of the nodes that can be taken away: for containers only that say they bear that."""
 
     def as_dict(self) -> dict[str, Any]:
         """The form kept in the dispatcher's record."""
         return {
             "largest": [r.as_dict() for r in self.largest],
             "partitions": list(self.partitions),
+            "preemptible": [r.as_dict() for r in self.preemptible],
         }
 
     @classmethod
@@ -281,6 +284,7 @@ class Capabilities:
         return cls(
             largest=tuple(Resources.from_dict(r) for r in value.get("largest") or ()),
             partitions=tuple(value.get("partitions") or ()),
+            preemptible=tuple(Resources.from_dict(r) for r in value.get("preemptible") or ()),
         )
 
 

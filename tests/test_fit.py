@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,3 +77,17 @@ def test_a_partition_nobody_serves() -> None:
     assert reason is not None
     assert reason.token is ReasonToken.NO_PARTITION
     assert "short" in reason.sentence
+
+
+def test_nodes_that_can_be_taken_away_are_for_those_who_bear_that() -> None:
+    spot = Capabilities(largest=(), preemptible=(Resources(4, 8 * GIB),))
+    both = Capabilities(largest=(Resources(2, 2 * GIB),), preemptible=(Resources(4, 8 * GIB),))
+    wanted = container(Resources(4, GIB))
+    for capabilities in (spot, both):
+        assert can_run(replace(wanted, preemptible=True), capabilities)
+        reason = explain_misfit(wanted, capabilities, now=0)
+        assert reason is not None
+        assert reason.token is ReasonToken.NO_NODE_FITS
+        assert "preemptible" in reason.sentence
+    assert can_run(container(Resources(2, GIB)), both)
+    assert not can_run(replace(container(Resources(5, GIB)), preemptible=True), both)

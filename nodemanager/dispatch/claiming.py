@@ -62,11 +62,12 @@ def capabilities_of(nodes: Iterable[Node], sizes: Iterable[NodeSize] = ()) -> Ca
     Drained nodes are included: they may come back, a size that was never there may not.
     """
     present = [node for node in nodes if node.state in _EXISTS]
-    could = [(node.total, node.partitions) for node in present]
-    could += [(size.resources, size.partitions) for size in sizes]
+    could = [(node.total, node.partitions, node.preemptible) for node in present]
+    could += [(size.resources, size.partitions, size.preemptible) for size in sizes]
     return Capabilities(
-        largest=largest_of(resources for resources, _ in could),
-        partitions=tuple(sorted({name for _, partitions in could for name in partitions})),
+        largest=largest_of(resources for resources, _, preemptible in could if not preemptible),
+        partitions=tuple(sorted({name for _, partitions, _ in could for name in partitions})),
+        preemptible=largest_of(resources for resources, _, preemptible in could if preemptible),
     )
 
 

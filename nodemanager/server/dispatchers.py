@@ -193,17 +193,22 @@ def _capabilities(value: Any) -> Capabilities:
     broken = [str(problem) for problem in plain("capabilities", value)]
     if broken:
         raise invalid(*broken)
-    largest, partitions = value.get("largest", []), value.get("partitions", [])
+    partitions = value.get("partitions", [])
     if not isinstance(partitions, list) or not all(isinstance(p, str) for p in partitions):
         raise invalid("capabilities.partitions: must be an array of strings")
-    if not isinstance(largest, list):
-        raise invalid("capabilities.largest: must be an array of objects")
-    for index, node in enumerate(largest):
-        where = f"capabilities.largest.{index}"
+    for key in ("largest", "preemptible"):
+        _check_nodes(f"capabilities.{key}", value.get(key, []))
+    return Capabilities.from_dict(value)
+
+
+def _check_nodes(name: str, nodes: Any) -> None:
+    if not isinstance(nodes, list):
+        raise invalid(f"{name}: must be an array of objects")
+    for index, node in enumerate(nodes):
+        where = f"{name}.{index}"
         if not isinstance(node, Mapping):
             raise invalid(f"{where}: must be an object with {', '.join(_RESOURCES)}")
-        for name in _RESOURCES:
-            amount = node.get(name, 0)
+        for resource in _RESOURCES:
+            amount = node.get(resource, 0)
             if isinstance(amount, bool) or not isinstance(amount, int) or amount < 0:
-                raise invalid(f"{where}.{name}: must be an integer, at least 0")
-    return Capabilities.from_dict(value)
+                raise invalid(f"{where}.{resource}: must be an integer, at least 0")

@@ -206,7 +206,7 @@ DISPATCHER_FIELDS = (
     *COMMON_FIELDS,
     _string("name", "What its operator calls it."),
     _string("scheduler", "Name of the batch scheduler module.", ""),
-    _object("capabilities", "Largest nodes and partitions."),
+    _object("capabilities", "Largest nodes, those of them that can be taken away, and partitions."),
     _string("state", "alive, lost or retired.", "alive"),
     _integer("epoch", "Raised each time a process takes the record up.", 1),
     _time("first_ping_at", "When it registered."),
