@@ -17,6 +17,10 @@ settings.register_profile("explore", print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+# The suite of the schedulers is shipped, so pytest does not rewrite its assertions by itself.
+pytest.register_assert_rewrite("nodemanager.schedulers.conformance")
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """Daemons on a config file and a state directory of their own."""
