@@ -54,8 +54,8 @@ class OrderTemplate:
     script: Script = no_script
 
     def new_name(self) -> str:
-        """A name that no machine ever had."""
-        tail = "".join(secrets.choice(_ALPHABET) for _ in range(15))
+        """A name that no machine ever had, as short as that allows: people have to read it."""
+        tail = "".join(secrets.choice(_ALPHABET) for _ in range(8))
         return f"compute-{tail}-{self.cluster_id}"
 
     def order(

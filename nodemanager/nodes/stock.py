@@ -164,7 +164,7 @@ def _limits(stock: Stock, policy: NodePolicy) -> Iterator[Limit]:
         yield Limit(
             quota - count,
             ReasonToken.CLOUD_QUOTA,
-            f"the cloud account allows no more than {stock.quota.limit} nodes",
+            f"the cloud account allows no more nodes than {stock.quota.limit}",
             wait if wait > 0 else None,
         )
     yield Limit(

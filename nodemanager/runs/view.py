@@ -155,7 +155,7 @@ def picture(rows: Sequence[Row], room: int) -> Group:
     shown.add_column("container", no_wrap=True, ratio=3)
     shown.add_column("state", no_wrap=True, width=13)
     shown.add_column("attempt", justify="right", no_wrap=True, width=7)
-    shown.add_column("node", no_wrap=True, ratio=2)
+    shown.add_column("node", no_wrap=True, ratio=3)
     shown.add_column("elapsed", justify="right", no_wrap=True, width=12)
     shown.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=8)
     first = list(rows) if len(rows) <= room else sorted(rows, key=lambda row: row.final)[:room]

@@ -68,7 +68,7 @@ FULL = (standing("a", "busy", used=2), standing("b", "busy", used=2))
         (
             stock_of(FULL[0], quota=Quota(1, NOW + 60)),
             "cloud-quota",
-            "the cloud account allows no more than 1 nodes",
+            "the cloud account allows no more nodes than 1",
         ),
         (
             stock_of(brake=Brake(5, "node7 never joined", NOW + 60)),
