@@ -371,12 +371,12 @@ class ArbiterActor(Actor):
         if made.wanted and not made.boot:
             # Another view of the scheduler has to confirm it.
             self._to.scheduler.tell(Look())
-        self._act(made)
-        self._tell_outlook(stock, made)
         withdraws = not self._last_withdrawn.issuperset(made.withdraw)
         if made.acts or withdraws or (made.held and made.held != self._last_held):
             self._record(made.sentence, made.numbers)
         self._last_held, self._last_withdrawn = made.held, frozenset(made.withdraw)
+        self._act(made)
+        self._tell_outlook(stock, made)
         if self._news:
             self._consider()
 

@@ -334,10 +334,12 @@ class NodeActor(Actor):
         proved = BootOutcome.PROVED in self._told
         message = Booted(situation.name, situation.size, outcome, words, lived, error, proved)
         self._around.arbiter.tell(message)
+        if outcome is BootOutcome.REFUSED:
+            # That was warned of.
+            return
         log.info(
-            "%s: %s: %s (%s after it was ordered)",
+            "%s: %s (%s after it was ordered)",
             situation.name,
-            outcome.value,
             words,
             format_seconds(lived),
             extra={"action": "boot_outcome", "node": situation.name, "outcome": outcome.value},
