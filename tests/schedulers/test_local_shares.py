@@ -388,7 +388,10 @@ def test_a_job_that_had_not_begun_on_a_lost_node_goes_to_another(site: Site) -> 
     program = site.state / "spool" / "supervise.pyc"
     good = program.read_bytes()
     source = site.bench.shared / "sleep.py"
-    source.write_text("import time\ntime.sleep(600)\n")
+    begun = site.bench.shared / "begun"
+    source.write_text(
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(600)\n"
+    )
     py_compile.compile(str(source), str(program), doraise=True)
     site.add("m1")
     spec = site.bench.finisher()
@@ -398,7 +401,8 @@ def test_a_job_that_had_not_begun_on_a_lost_node_goes_to_another(site: Site) -> 
         job = site.bench.find(spec.name)
         return None if job is None else job.state
 
-    site.bench.until(lambda: found() is JobState.RUNNING, "it to be started")
+    # Only then has it read its program, which may be put back.
+    site.bench.until(begun.exists, "it to be started")
     program.write_bytes(good)
     site.shares.remove("m1")
     site.bench.until(lambda: found() is JobState.WAITING, "it to be back in line")
