@@ -79,7 +79,7 @@ class Offers:
 
     def carrier(self, load: Mapping[int, int], below: float = math.inf) -> int | None:
         """The cheapest choice that carries the load, if its price is `below`."""
-        total, audiences = self.total(load)
+        total, audiences = self._total(load)
         for index, choice in enumerate(self.choices):
             if choice.price >= below:
                 return None
@@ -87,7 +87,13 @@ class Offers:
                 return index
         return None
 
-    def total(self, load: Mapping[int, int]) -> tuple[Amounts, set[int]]:
+    def _alone(self, kind: int) -> int | None:
+        carrier = self.carrier({kind: 1})
+        if carrier is not None and self.may(self.choices[carrier].price, self._fair[kind]):
+            return carrier
+        return None
+
+    def _total(self, load: Mapping[int, int]) -> tuple[Amounts, set[int]]:
         """What the load needs, and the audiences in it."""
         total = NOTHING
         for kind, count in load.items():
@@ -99,12 +105,6 @@ class Offers:
                 total[3] + need[3] * count,
             )
         return total, {self._waiting.audience[kind] for kind in load}
-
-    def _alone(self, kind: int) -> int | None:
-        carrier = self.carrier({kind: 1})
-        if carrier is not None and self.may(self.choices[carrier].price, self._fair[kind]):
-            return carrier
-        return None
 
 
 def _fits(choice: Choice, need: Amounts, audience: int) -> bool:

@@ -77,10 +77,31 @@ class Ordering:
 
     def patterns(self, counts: Sequence[int], *, biggest_first: bool = False) -> list[Pattern]:
         """Nodes for so many containers of each kind. For those that are in none, none may be ordered."""
-        left = list(counts)
+        alone = self._offers.alone
+        # Those for whom nothing may be ordered but in company would keep others from a size if they were on it.
+        usual = [0 if a is None else count for a, count in zip(alone, counts, strict=True)]
+        others = [count if a is None else 0 for a, count in zip(alone, counts, strict=True)]
+        found = self._fill(usual, biggest_first=biggest_first)
+        if self.complete:
+            for kind, choice in enumerate(alone):
+                if usual[kind] and choice is not None:
+                    found.append(Pattern(choice, {kind: 1}, usual[kind]))
+            if any(others):
+                found += self._fill(others, biggest_first=biggest_first)
+        if not self.complete:
+            return found
+        costs = [self._costs.of(self._offers.choices[p.bin].price) for p in found]
+        return merge(found, costs, [self._offers.fair(p.load) for p in found], self._carry)
+
+    def cost(self, patterns: Sequence[Pattern]) -> float:
+        """Of all their nodes."""
+        choices = self._offers.choices
+        return sum(self._costs.of(choices[p.bin].price) * p.count for p in patterns)
+
+    def _fill(self, counts: list[int], *, biggest_first: bool) -> list[Pattern]:
         filler = Filler(
             self._waiting,
-            left,
+            counts,
             self.values,
             self._bins,
             self._is_over,
@@ -90,18 +111,7 @@ class Ordering:
         )
         found = filler.run()
         self.complete &= filler.complete
-        if not filler.complete:
-            return found
-        for kind, alone in enumerate(self._offers.alone):
-            if left[kind] and alone is not None:
-                found.append(Pattern(alone, {kind: 1}, left[kind]))
-        costs = [self._costs.of(self._offers.choices[p.bin].price) for p in found]
-        return merge(found, costs, [self._offers.fair(p.load) for p in found], self._carry)
-
-    def cost(self, patterns: Sequence[Pattern]) -> float:
-        """Of all their nodes."""
-        choices = self._offers.choices
-        return sum(self._costs.of(choices[p.bin].price) * p.count for p in patterns)
+        return found
 
     def _settle(self, index: int, load: Mapping[int, int]) -> int | None:
         choice = self._order[index]

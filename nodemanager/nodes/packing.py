@@ -78,7 +78,8 @@ class _Answer:
     rooms: Sequence[_Place]
     new: Sequence[Pattern]
     """Of `Offers.choices`."""
-    cost: float
+    badness: tuple[int, float]
+    """How many find no place, and what the new nodes cost."""
 
 
 class _Cheapest:
@@ -102,7 +103,8 @@ class _Cheapest:
             nodes = sum(pattern.count for pattern in answer.new)
             if self._complete and 0 < nodes <= FEW - len(answer.rooms):
                 other = self._answer(portion, biggest_first=True)
-                answer = min(answer, other, key=lambda each: each.cost)
+                if self._complete and other.badness < answer.badness:
+                    answer = other
             for index, load in answer.rooms:
                 for kind, count in load.items():
                     need = self._waiting.needs[kind]
@@ -119,7 +121,8 @@ class _Cheapest:
             rooms += self._fill(stage, counts, free, biggest_first=biggest_first)
         new = self._ordering.patterns(counts, biggest_first=biggest_first)
         self._complete &= self._ordering.complete
-        return _Answer(rooms, new, self._ordering.cost(new))
+        left = sum(counts) - sum(p.count * sum(p.load.values()) for p in new)
+        return _Answer(rooms, new, (left, self._ordering.cost(new)))
 
     def _seat(self, counts: list[int], free: list[Amounts]) -> list[_Place]:
         """Rooms for those that would get no node of their own, before all others, which would."""

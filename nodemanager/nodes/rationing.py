@@ -159,11 +159,10 @@ class Rationing:
             while group.count and group.kind not in hopeless:
                 step = self._step(group)
                 if step is None:
-                    # Nor will those behind it with the same needs, unless something changes.
+                    # Nor for those behind it that need the same: there will not be more to be had.
                     hopeless.add(group.kind)
                 else:
                     self._take(step, group)
-                    hopeless.clear()
         return True
 
     def _step(self, group: Group) -> _Step | None:
@@ -173,7 +172,7 @@ class Rationing:
         nodes, choices = self._nodes[-GROWING:], self._offers.choices
         if self._allowance.nodes >= 1:
             nodes.append(_Node())
-        best: tuple[float, float, float, _Step] | None = None
+        best: tuple[tuple[float, bool, int], _Step] | None = None
         for node in nodes:
             if not holds(less(self._largest, node.used), need):
                 continue
@@ -190,12 +189,10 @@ class Rationing:
                     and all(choice.welcome[each] for each in audiences)
                     and self._offers.may(choice.price, node.fair + fair * count)
                 ):
-                    new, each = node.choice is None, extra / count
-                    # Where nodes are scarce, those that are there grow first.
-                    key = (each, new) if math.isinf(self._allowance.nodes) else (new, each)
-                    if best is None or (*key, -count) < best[:3]:
-                        best = (*key, -count, _Step(node, index, count))
-        return None if best is None else best[3]
+                    merit = extra / count, node.choice is None, -count
+                    if best is None or merit < best[0]:
+                        best = merit, _Step(node, index, count)
+        return None if best is None else best[1]
 
     def _take(self, step: _Step, group: Group) -> None:
         node, choice = step.node, self._offers.choices[step.choice]
