@@ -71,6 +71,8 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis>=6.100",
+            # The linear programs that packing is compared with, in tests and benchmarks.
+            "scipy>=1.11",
             # An imitation of EC2 and its HTTP server. Not moto[server]: that brings 30 packages more, for
             # services that we do not talk to.
             "moto[ec2]>=5.2,<6",
