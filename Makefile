@@ -43,6 +43,7 @@ bench: $(STAMP) ## what we claim about speed, measured here
 	$(BIN)/python benchmarks/actors.py --sizes 1000 10000
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/api.py --sizes 1000 10000 --seconds 1
+	$(BIN)/python benchmarks/packing.py --sizes 1000 20000
 
 docs: $(STAMP) ## write the example config and the reference pages anew
 	$(BIN)/python -m nodemanager.config --example > etc/nodemanager.cfg.example
