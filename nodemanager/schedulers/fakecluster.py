@@ -5,8 +5,8 @@ daemon or let two of them share it. Nothing happens by itself: `run_due` lets ev
 the clock, and every call of a module does so first. No cost grows with the number of jobs per job: 100,000
 are fine.
 
-The queue is strict: among jobs that may use the same nodes, nothing passes the most urgent one that waits for room.
-One that no node which takes work could hold, even if it were empty, waits for another node and is passed.
+The queue is strict: on a node that could hold a job if it were empty, nothing starts that is less urgent than the
+job. One that no node which takes work could hold waits for another node, and holds up nothing.
 """
 
 from __future__ import annotations
@@ -76,6 +76,13 @@ class _Machine:
     node: Node
     jobs: dict[str, Resources] = field(default_factory=dict)
     """What each job there has taken: all, if it wanted the node to itself."""
+    hangs: bool = False
+    """Nothing ends there by itself."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a core for a job."""
+        return self.node.state in (NodeState.IDLE, NodeState.BUSY) and self.node.free.cores > 0
 
     def could_hold(self, spec: JobSpec) -> bool:
         """Whether the job could run there if the node were empty."""
@@ -93,8 +100,10 @@ class _Machine:
         return is_free and self.could_hold(spec)
 
 
-_Queue: TypeAlias = list[tuple[int, int, str]]
-"""A heap of minus priority, number, name."""
+_Place: TypeAlias = tuple[int, int, str]
+"""A job's place in the queue: minus priority, number, name."""
+_Kind: TypeAlias = tuple[tuple[str, ...], bool, bool, Resources]
+"""What decides where a job could run: partitions, preemptible, exclusive, resources."""
 
 
 class FakeCluster:
@@ -118,10 +127,10 @@ class FakeCluster:
         """Whether a job that fits no node is refused; otherwise it waits for a larger node."""
         self.starts: Counter[str] = Counter()
         self._jobs: dict[str, FakeJob] = {}
-        self._queues: dict[tuple[tuple[str, ...], bool], _Queue] = {}
-        """By partitions, and whether a preemptible node will do."""
-        self._homeless: list[FakeJob] = []
-        """Waiting jobs that no node could hold."""
+        self._queues: dict[_Kind, list[_Place]] = {}
+        """Heaps, none of them empty."""
+        self._heads: list[tuple[_Place, _Kind]] = []
+        """A heap of what is, or was, the first of each queue."""
         self._events: list[tuple[float, int, str, _Event]] = []
         self._machines: dict[str, _Machine] = {}
         self._live = 0
@@ -172,7 +181,6 @@ class FakeCluster:
         """A node joins (or is replaced by) the one of that name, all of it free."""
         with self.turn():
             self._machines[node.name] = _Machine(replace(node, free=node.total))
-            self._queue_homeless()
 
     def fail_node(self, name: str) -> None:
         """The node goes down and every job on it is lost."""
@@ -181,6 +189,13 @@ class FakeCluster:
             machine.node = replace(machine.node, state=NodeState.DOWN, reason="Not responding")
             for job_name in sorted(machine.jobs):
                 self._end(self._jobs[job_name], End(EndKind.NODE_LOST, detail="NODE_FAIL"))
+
+    def hang_node(self, name: str) -> None:
+        """No job ends there any more by itself, and nobody notices."""
+        with self.turn():
+            machine = self._machines.get(name)
+            if machine is not None:
+                machine.hangs = True
 
     def remove_node(self, name: str) -> None:
         """The node leaves; every job on it is lost."""
@@ -278,7 +293,6 @@ class FakeCluster:
             state = NodeState.IDLE if reason is None else NodeState.DRAINED
             machine.node = replace(machine.node, state=state, reason=reason or "")
             self._restate(machine)
-            self._queue_homeless()
         return True
 
     def listen(self, changed: Callable[[], None]) -> None:
@@ -295,47 +309,52 @@ class FakeCluster:
             job = self._jobs.get(name)
             if job is None or job.state is not JobState.RUNNING:
                 continue
+            if event is _Event.ENDS and self._machines[job.node].hangs:
+                continue
             end = End(EndKind.CANCELLED) if event is _Event.DIES else job.script.end
             self._end(job, end)
             self._start_waiting()
 
     def _start_waiting(self) -> None:
-        open_queues = list(self._queues.values())
-        while queue := self._most_urgent(open_queues):
-            job = self._jobs[queue[0][2]]
-            machine = self._place(job.spec)
-            if machine is not None:
-                heapq.heappop(queue)
-                self._start(job, machine)
-            elif any(machine.could_hold(job.spec) for machine in self._machines.values()):
-                open_queues = [other for other in open_queues if other is not queue]
-            else:
-                heapq.heappop(queue)
-                self._homeless.append(job)
+        blocked: list[tuple[_Place, _Kind]] = []
+        machines = [machine for machine in self._machines.values() if machine.has_room]
+        while self._heads and machines:
+            place, kind = heapq.heappop(self._heads)
+            queue = self._queues.get(kind)
+            if not queue or queue[0] != place:
+                # It is first no more; whatever is has an entry of its own.
+                continue
+            job = self._jobs.get(place[2])
+            if job is None or not self._still_waits(job, place):
+                self._next_in_line(kind)
+                continue
+            spec = job.spec
+            chosen = next((machine for machine in machines if machine.holds(spec)), None)
+            if chosen is None:
+                # What could hold it is kept for it.
+                machines = [machine for machine in machines if not machine.could_hold(spec)]
+                blocked.append((place, kind))
+                continue
+            self._next_in_line(kind)
+            self._start(job, chosen)
+            if not chosen.has_room:
+                machines.remove(chosen)
+        for entry in blocked:
+            heapq.heappush(self._heads, entry)
 
-    def _most_urgent(self, queues: Iterable[_Queue]) -> _Queue | None:
-        """The queue whose first job is the most urgent; first what stands for no job any more is dropped."""
-        for queue in queues:
-            while queue and not self._still_waits(queue[0]):
-                heapq.heappop(queue)
-        return min(filter(None, queues), key=lambda queue: queue[0], default=None)
+    def _next_in_line(self, kind: _Kind) -> None:
+        """The first job of that kind waits no more."""
+        queue = self._queues[kind]
+        heapq.heappop(queue)
+        if queue:
+            heapq.heappush(self._heads, (queue[0], kind))
+        else:
+            del self._queues[kind]
 
-    def _still_waits(self, item: tuple[int, int, str]) -> bool:
-        job = self._jobs.get(item[2])
-        return (
-            job is not None
-            and job.state is JobState.WAITING
-            and (-job.priority, int(job.job_id)) == item[:2]
-        )
-
-    def _queue_homeless(self) -> None:
-        """The nodes have changed."""
-        jobs, self._homeless = self._homeless, []
-        for job in jobs:
-            self._enqueue(job)
-
-    def _place(self, spec: JobSpec) -> _Machine | None:
-        return next((m for m in self._machines.values() if m.holds(spec)), None)
+    @staticmethod
+    def _still_waits(job: FakeJob, place: _Place) -> bool:
+        """Whether it waits, and nobody has given it another priority since it was put there."""
+        return job.state is JobState.WAITING and (-job.priority, int(job.job_id)) == place[:2]
 
     def _start(self, job: FakeJob, machine: _Machine) -> None:
         name = job.spec.name
@@ -381,8 +400,13 @@ class FakeCluster:
         machine.node = replace(machine.node, state=state)
 
     def _enqueue(self, job: FakeJob) -> None:
-        queue = self._queues.setdefault((job.spec.partitions, job.spec.preemptible), [])
-        heapq.heappush(queue, (-job.priority, int(job.job_id), job.spec.name))
+        spec = job.spec
+        kind = (spec.partitions, spec.preemptible, spec.exclusive, spec.resources)
+        queue = self._queues.setdefault(kind, [])
+        place = (-job.priority, int(job.job_id), spec.name)
+        heapq.heappush(queue, place)
+        if queue[0] == place:
+            heapq.heappush(self._heads, (place, kind))
 
     def _at(self, when: float, name: str, event: _Event) -> None:
         heapq.heappush(self._events, (when, next(self._serial), name, event))

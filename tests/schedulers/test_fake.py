@@ -244,6 +244,42 @@ def test_who_waits_for_a_node_to_come_holds_up_nobody(
     assert places(scheduler) == ["n2", "n1", "n1"]
 
 
+def test_who_waits_for_a_large_node_keeps_only_such_nodes_free(
+    scheduler: FakeScheduler, cluster: FakeCluster
+) -> None:
+    large = Resources(8, 8 << 30)
+    cluster.add_node(Node("n2", NodeState.IDLE, large, large))
+    scheduler.submit([spec(0, cores=5, priority=9)])
+    scheduler.submit([spec(1, cores=6, priority=8), spec(2, cores=3), spec(3), spec(4)])
+    assert places(scheduler) == ["n2", "", "n1", "n1", ""], (
+        "n2 has room, but not for less urgent ones"
+    )
+
+
+def test_a_new_priority_moves_a_job(scheduler: FakeScheduler, clock: ManualClock) -> None:
+    scheduler.submit([spec(0, cores=4), spec(1, cores=4), spec(2, cores=4), spec(3, cores=3)])
+    scheduler.prioritise({spec(2).name: 5, spec(3).name: 4})
+    scheduler.prioritise({spec(3).name: 6})
+    clock.advance(10)
+    assert places(scheduler) == ["n1", "", "", "n1"]
+    clock.advance(10)
+    assert places(scheduler) == ["n1", "", "n1", "n1"]
+
+
+def test_on_a_node_that_hangs_nothing_ends(
+    scheduler: FakeScheduler, cluster: FakeCluster, clock: ManualClock
+) -> None:
+    scheduler.submit([spec(n) for n in range(4)])
+    assert states(scheduler) == [JobState.RUNNING] * 4
+    cluster.hang_node("n1")
+    clock.advance(100)
+    assert states(scheduler) == [JobState.RUNNING] * 4
+    scheduler.cancel([spec(0).name])
+    assert states(scheduler)[0] is JobState.ENDED
+    cluster.fail_node("n1")
+    assert states(scheduler) == [JobState.ENDED] * 4
+
+
 def test_the_journal_has_every_call(scheduler: FakeScheduler, clock: ManualClock) -> None:
     scheduler.submit([spec(1)])
     clock.advance(5)
