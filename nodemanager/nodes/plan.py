@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,13 +116,8 @@ def _leaving(surplus: list[NodeStanding], spare: int, room: int) -> dict[str, st
     For each of the `room` nodes that a limit keeps from being booted, one that is of no use makes room at once,
     whatever its windows say (as Go's dispatcher does at quota).
     """
-    idle = [
-        node
-        for node in surplus
-        if node.phase is NodePhase.IDLE and node.takes_work and node.behaviour is Behaviour.RUN
-    ]
     going: dict[str, str] = {}
-    for node in _dearest_first(idle):
+    for node in _dearest_first(filter(_may_leave, surplus)):
         if len(going) >= spare:
             break
         if not node.not_ready:
@@ -130,6 +125,10 @@ def _leaving(surplus: list[NodeStanding], spare: int, room: int) -> dict[str, st
         elif len(going) < room and node.idle_seen:
             going[node.name] = "idle, and others wait for a size that has no room beside it"
     return going
+
+
+def _may_leave(node: NodeStanding) -> bool:
+    return node.phase is NodePhase.IDLE and node.takes_work and node.behaviour is Behaviour.RUN
 
 
 def _room_needed(stock: Stock, wishlist: Wishlist, policy: NodePolicy) -> int:
@@ -174,7 +173,7 @@ def _withdrawn(
     return tuple(dict.fromkeys(names))
 
 
-def _dearest_first(nodes: list[NodeStanding]) -> list[NodeStanding]:
+def _dearest_first(nodes: Iterable[NodeStanding]) -> list[NodeStanding]:
     return sorted(nodes, key=lambda node: (-node.price, node.name))
 
 

@@ -160,13 +160,10 @@ def _limits(stock: Stock, policy: NodePolicy) -> Iterator[Limit]:
         yield Limit(allowed, ReasonToken.BOOT_BRAKE, sentence, wait if wait > 0 else None)
     quota = stock.quota.allowed(count - asked, now)
     if quota is not None:
-        wait = stock.quota.probe_at - now
-        yield Limit(
-            quota - count,
-            ReasonToken.CLOUD_QUOTA,
-            f"the cloud account allows no more nodes than {stock.quota.limit}",
-            wait if wait > 0 else None,
-        )
+        # Without a number, and without the moment of the next try: both change every minute, and whatever
+        # waits would have to be told anew each time.
+        words = "the cloud account allows no more nodes than there are"
+        yield Limit(quota - count, ReasonToken.CLOUD_QUOTA, words)
     yield Limit(
         policy.max_nodes - count,
         ReasonToken.NODE_LIMIT,

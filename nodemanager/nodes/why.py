@@ -16,7 +16,7 @@ MOST_NAMES = 5
 
 _ADVICE = {
     ReasonToken.NODE_LIMIT: "it is booted for when other nodes have gone; [Daemon] max_nodes is the knob",
-    ReasonToken.CLOUD_QUOTA: "ask the cloud's operator for a higher quota",
+    ReasonToken.CLOUD_QUOTA: "one more is tried now and then; a higher quota is the cloud operator's to give",
     ReasonToken.BOOT_BRAKE: "look at the nodes that failed, then release the brake",
 }
 

@@ -101,7 +101,6 @@ class TestLimits:
     def test_the_quota_that_was_learnt(self) -> None:
         stock = stock_of(standing("a", "busy"), quota=Quota(2, NOW + 30))
         assert self.token(stock) == (1, ReasonToken.CLOUD_QUOTA)
-        assert tightest(stock, POLICY).next_attempt_in == 30
 
     def test_one_is_tried_beyond_the_quota_and_no_more_before_the_answer(self) -> None:
         nodes = [standing("a", "busy"), standing("b", "busy")]

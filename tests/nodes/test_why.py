@@ -68,7 +68,7 @@ FULL = (standing("a", "busy", used=2), standing("b", "busy", used=2))
         (
             stock_of(FULL[0], quota=Quota(1, NOW + 60)),
             "cloud-quota",
-            "the cloud account allows no more nodes than 1",
+            "the cloud account allows no more nodes than there are",
         ),
         (
             stock_of(brake=Brake(5, "node7 never joined", NOW + 60)),
@@ -126,7 +126,7 @@ def test_the_total_price() -> None:
 @pytest.mark.parametrize(
     ("stock", "seconds"),
     [
-        (stock_of(FULL[0], quota=Quota(1, NOW + 60)), 60),
+        (stock_of(FULL[0], quota=Quota(1, NOW + 60)), None),
         (stock_of(brake=Brake(5, "x", NOW + 17)), 17),
         (stock_of(sizes=(SMALL,), shortages=Shortages({"small": Pause(NOW + 90, 60, "x")})), 90),
         (stock_of(*FULL), None),
