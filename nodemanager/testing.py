@@ -21,6 +21,7 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -212,6 +213,7 @@ class Harness:
         self.pool = InlinePool(self.seed)
         self.ledger: list[tuple[str, str]] = []
         self._runners: dict[str, MemoryResource] = {}
+        self._machine_numbers = count(1)
         # Without a seed too: the same test takes the same course each time.
         self._random = random.Random(self.seed or 0)  # noqa: S311 (no secret)
         self._using = use_pool(self.pool)
@@ -458,6 +460,7 @@ class Harness:
             join=cluster.add_node,
             leave=cluster.remove_node,
             fail=cluster.fail_node,
+            hang=cluster.hang_node,
             boot=self._machine_comes_up,
         )
 
@@ -477,7 +480,13 @@ class Harness:
             connect=lambda: FakeCloud(context, sky),
             sizes=tuple(self.sizes),
             policy=self.node_policy,
-            template=OrderTemplate(CLUSTER_ID, name, script=_ping_script),
+            template=OrderTemplate(
+                CLUSTER_ID,
+                name,
+                script=_ping_script,
+                # The same names each time: among nodes that are alike the name decides which goes first.
+                new_tail=lambda: f"{next(self._machine_numbers):08d}",
+            ),
             pace=CloudPace(list_seconds=self.cloud_poll_seconds),
             hands=2,
             call_seconds=60.0,

@@ -71,6 +71,8 @@ class Fate:
     """Until it joins; None: never."""
     break_after: float | None = None
     """Seconds after joining until the scheduler finds it down; None: never."""
+    hang_after: float | None = None
+    """Seconds after joining until nothing ends there any more, though nobody notices; None: never."""
     vanish_after: float | None = None
     """Seconds after creation until it is gone without a word, as spot machines are; None: never."""
     starts_broken: bool = False
@@ -95,6 +97,7 @@ class FakeMachine:
 class _Event(Enum):
     JOINS = "joins"
     BREAKS = "breaks"
+    HANGS = "hangs"
     VANISHES = "vanishes"
     GOES = "goes"
 
@@ -115,14 +118,15 @@ def _no_name(_name: str) -> None:
 class FakeSky:
     """The account behind `FakeCloud`. All attributes may be changed at any time.
 
-    `join`, `leave` and `fail` are told of machines that join the cluster, are gone, or break; a harness gives
-    the methods of its fake cluster.
+    `join`, `leave`, `fail` and `hang` are told of machines that join the cluster, are gone, break, or hang; a
+    harness gives the methods of its fake cluster.
     """
 
     clock: Clock = field(default_factory=SystemClock)
     join: Callable[[Node], None] = _no_node
     leave: Callable[[str], None] = _no_name
     fail: Callable[[str], None] = _no_name
+    hang: Callable[[str], None] = _no_name
     boot: Callable[[FakeMachine], None] = _no_machine
     """Told of each machine that comes up, before it joins."""
     fates: Callable[[FakeMachine], Fate] = lambda _machine: Fate()
@@ -240,8 +244,12 @@ class FakeSky:
                 self.join(_as_node(machine))
                 if fate.break_after is not None:
                     self._at(now + fate.break_after, cloud_id, _Event.BREAKS)
+                if fate.hang_after is not None:
+                    self._at(now + fate.hang_after, cloud_id, _Event.HANGS)
             case _Event.BREAKS if not gone:
                 self.fail(machine.host)
+            case _Event.HANGS if not gone:
+                self.hang(machine.host)
             case _Event.VANISHES:
                 del self._machines[cloud_id]
                 self.leave(machine.host)

@@ -42,6 +42,10 @@ def no_script(_host: str, _size: NodeSize, _ping: Ping | None) -> str:
     return ""
 
 
+def _random_tail() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(8))
+
+
 @dataclass(frozen=True, slots=True)
 class OrderTemplate:
     """What all orders of a daemon share."""
@@ -52,11 +56,12 @@ class OrderTemplate:
     tags: Mapping[str, str] = field(default_factory=dict)
     """`[Cloud] tags`: put on every machine."""
     script: Script = no_script
+    new_tail: Callable[[], str] = _random_tail
+    """Something that was in no machine's name before."""
 
     def new_name(self) -> str:
         """A name that no machine ever had, as short as that allows: people have to read it."""
-        tail = "".join(secrets.choice(_ALPHABET) for _ in range(8))
-        return f"compute-{tail}-{self.cluster_id}"
+        return f"compute-{self.new_tail()}-{self.cluster_id}"
 
     def order(
         self, name: str, host: str, size: NodeSize, ordered_at: float, ping: Ping | None = None
