@@ -2,8 +2,8 @@
 
 from nodemanager.model import Resources
 from nodemanager.nodes.demand import Demand, Shape
-from nodemanager.nodes.firstfit import FirstFit
-from nodemanager.nodes.kinds import Waiting
+from nodemanager.nodes.packing.firstfit import FirstFit
+from nodemanager.nodes.packing.kinds import Waiting
 
 ALL = (True,)
 WAITING = Waiting([Demand(Shape(Resources(1, 0)), 9), Demand(Shape(Resources(4, 0)), 9)])

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from nodemanager.nodes.kinds import Amounts
-from nodemanager.nodes.pricing import Market, worth
+from nodemanager.nodes.packing.kinds import Amounts
+from nodemanager.nodes.packing.pricing import Market, worth
 
 rooms = st.tuples(
     st.integers(0, 64),

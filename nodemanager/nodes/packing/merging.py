@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from nodemanager.nodes.patterns import Pattern
+from nodemanager.nodes.packing.patterns import Pattern
 
 MOST = 24
 """So many nodes are tried with each other: those that are worth the least for their cost."""

@@ -13,13 +13,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from nodemanager.nodes.allowance import bears
-from nodemanager.nodes.draft import Task
-from nodemanager.nodes.firstfit import FirstFit
-from nodemanager.nodes.kinds import NOTHING, Amounts, Batch, Group, copies, holds, less
-from nodemanager.nodes.offers import ROUNDING
-from nodemanager.nodes.ordering import Costs, Ordering
-from nodemanager.nodes.patterns import Pattern, most_urgent_first
+from nodemanager.nodes.packing.allowance import bears
+from nodemanager.nodes.packing.draft import Task
+from nodemanager.nodes.packing.firstfit import FirstFit
+from nodemanager.nodes.packing.kinds import NOTHING, Amounts, Batch, Group, copies, holds, less
+from nodemanager.nodes.packing.offers import ROUNDING
+from nodemanager.nodes.packing.ordering import Costs, Ordering
+from nodemanager.nodes.packing.patterns import Pattern, most_urgent_first
 
 FIRST_TRY = 0.9
 """A wave is to need so much of what may still be ordered, by the lower bound of what it will need."""

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from nodemanager.nodes.kinds import Amounts, Waiting, copies, less
-from nodemanager.nodes.pricing import Values
+from nodemanager.nodes.packing.kinds import Amounts, Waiting, copies, less
+from nodemanager.nodes.packing.pricing import Values
 
 REPRICED_AFTER = 1 / 8
 """Values are reckoned anew whenever so much of what was left has been placed."""

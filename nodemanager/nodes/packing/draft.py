@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nodemanager.model import NodeSize
-from nodemanager.nodes.allowance import Allowance
 from nodemanager.nodes.demand import Load, NewNodes, Packing, Room
-from nodemanager.nodes.kinds import Amounts, Batch, Waiting, amounts, holds
-from nodemanager.nodes.offers import Offers
+from nodemanager.nodes.packing.allowance import Allowance
+from nodemanager.nodes.packing.kinds import Amounts, Batch, Waiting, amounts, holds
+from nodemanager.nodes.packing.offers import Offers
 
 
 @dataclass(frozen=True, slots=True)

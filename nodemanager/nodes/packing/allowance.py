@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nodemanager.nodes.demand import Offer
-from nodemanager.nodes.kinds import Amounts, Waiting
-from nodemanager.nodes.offers import ROUNDING, Offers
-from nodemanager.nodes.patterns import Pattern
-from nodemanager.nodes.pricing import Market, worth
+from nodemanager.nodes.packing.kinds import Amounts, Waiting
+from nodemanager.nodes.packing.offers import ROUNDING, Offers
+from nodemanager.nodes.packing.patterns import Pattern
+from nodemanager.nodes.packing.pricing import Market, worth
 
 
 @dataclass(slots=True)

@@ -1,32 +1,19 @@
-"""From what waits and where there is room to which nodes to order: at least cost, the most urgent first.
-
-    kinds      what waits, by shape                 offers     the sizes, and what may be ordered for whom
-    pricing    what a core or a byte is worth       allowance  the limits
-    patterns   how to fill nodes well               firstfit   rooms in a fixed order
-    ordering   new nodes at least cost              merging    the worst of them, put together
-    rationing  who comes first when not all can     draft      the answer, while it is being written
-
-Rooms are filled first, stage by stage; what is left gets new nodes. As long as everything finds a place, it does
-not matter who is more urgent. Only when the new nodes would exceed a limit, all is done again strictly in the
-order of urgency.
-
-Pure: no clock, no I/O, and the same answer whatever the order of rooms and sizes.
-"""
+"""`pack`: the one function of this package that others call; the package's docstring says how it is divided."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nodemanager.nodes.allowance import Allowance, bears, must_exceed
 from nodemanager.nodes.demand import Demand, Offer, Packing, Room
-from nodemanager.nodes.draft import Draft, Task, vacancies
-from nodemanager.nodes.firstfit import FirstFit, one_per_node
-from nodemanager.nodes.kinds import Amounts, Waiting, less
-from nodemanager.nodes.offers import Offers
-from nodemanager.nodes.ordering import Costs, Ordering
-from nodemanager.nodes.patterns import GOOD_ENOUGH, Bin, Filler, Pattern, most_urgent_first
-from nodemanager.nodes.rationing import Rationing
+from nodemanager.nodes.packing.allowance import Allowance, bears, must_exceed
+from nodemanager.nodes.packing.draft import Draft, Task, vacancies
+from nodemanager.nodes.packing.firstfit import FirstFit, one_per_node
+from nodemanager.nodes.packing.kinds import Amounts, Waiting, less
+from nodemanager.nodes.packing.offers import Offers
+from nodemanager.nodes.packing.ordering import Costs, Ordering
+from nodemanager.nodes.packing.patterns import GOOD_ENOUGH, Bin, Filler, Pattern, most_urgent_first
+from nodemanager.nodes.packing.rationing import Rationing
 
 FEW = 64
 """Up to so many rooms and new nodes are filled in two ways, and the cheaper is taken: that is quickly done, and

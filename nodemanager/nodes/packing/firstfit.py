@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nodemanager.nodes.draft import Task
-from nodemanager.nodes.kinds import Amounts, Waiting, copies, less
+from nodemanager.nodes.packing.draft import Task
+from nodemanager.nodes.packing.kinds import Amounts, Waiting, copies, less
 
 _FULL: Amounts = (-1, -1, -1, -1)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nodemanager.model import NodeSize
 from nodemanager.nodes.demand import Offer
-from nodemanager.nodes.kinds import NOTHING, Amounts, Waiting, amounts, holds
+from nodemanager.nodes.packing.kinds import NOTHING, Amounts, Waiting, amounts, holds
 
 ROUNDING = 1 + 1e-9
 """Prices are sums of floats: what is equal in decimals counts as equal."""

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nodemanager.nodes.kinds import Waiting
-from nodemanager.nodes.merging import merge
-from nodemanager.nodes.offers import Offers
-from nodemanager.nodes.patterns import GOOD_ENOUGH, Bin, Filler, Pattern
-from nodemanager.nodes.pricing import Values
+from nodemanager.nodes.packing.kinds import Waiting
+from nodemanager.nodes.packing.merging import merge
+from nodemanager.nodes.packing.offers import Offers
+from nodemanager.nodes.packing.patterns import GOOD_ENOUGH, Bin, Filler, Pattern
+from nodemanager.nodes.packing.pricing import Values
 
 ONE_MORE_NODE = 0.02
 """What a node costs beside its price, as a part of the lowest price: of answers that cost about the same the one

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nodemanager.nodes.kinds import Amounts, Waiting
+from nodemanager.nodes.packing.kinds import Amounts, Waiting
 
 Prices = tuple[float, float, float, float]
 FREE: Prices = (0.0, 0.0, 0.0, 0.0)
