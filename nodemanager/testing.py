@@ -199,6 +199,7 @@ class Harness:
     max_claimed: int = 0
     claim_poll_seconds: float = 1.0
     scheduler_poll_seconds: float = 5.0
+    ping_seconds: float = 15.0
     sizes: Sequence[NodeSize] = ()
     """With sizes, each site has a cloud of its own (`Site.sky`) and boots nodes; cheapest first."""
     node_policy: NodePolicy = field(default_factory=NodePolicy)
@@ -522,7 +523,7 @@ class Harness:
                 relist_seconds=600.0,
             ),
             pace=Pace(poll_seconds=self.scheduler_poll_seconds),
-            ping_seconds=15.0,
+            ping_seconds=self.ping_seconds,
             claim_wait_seconds=0.0,
             clock=self.clock,
             timer=self.timer,

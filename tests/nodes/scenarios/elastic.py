@@ -21,13 +21,19 @@ ALWAYS_OPEN = (0.0, 999999.0)
 """Shutdown windows of nodes that may leave whenever they are idle."""
 
 
-SLOWLY: dict[str, Any] = {
-    "claim_poll_seconds": 30.0,
-    "scheduler_poll_seconds": 30.0,
-    "cloud_poll_seconds": 60.0,
-    "policy": Policy(root_token=ROOT_TOKEN, sweep_interval=60.0),
-}
-"""For scenarios that last a day: a second of the test for an hour."""
+def paced(seconds: float) -> dict[str, Any]:
+    """For scenarios that last for hours: whatever is polled is polled so often, the cloud half as often."""
+    return {
+        "claim_poll_seconds": seconds,
+        "scheduler_poll_seconds": seconds,
+        "cloud_poll_seconds": 2 * seconds,
+        "ping_seconds": 60.0,
+        "policy": Policy(root_token=ROOT_TOKEN, sweep_interval=60.0),
+        "step_seconds": seconds / 2,
+    }
+
+
+SLOWLY = paced(30.0)
 
 
 def policy(**options: Any) -> NodePolicy:
@@ -43,6 +49,8 @@ class Elastic(Harness):
     sizes: Sequence[NodeSize] = (SMALL, LARGE)
     node_policy: NodePolicy = field(default_factory=policy)
     program: Callable[[Mapping[str, Any]], Program] = lambda _record: Program(seconds=60)
+    step_seconds: float = 1.0
+    """How often a condition is looked at that is waited for."""
 
     @property
     def sky(self) -> FakeSky:
@@ -63,16 +71,23 @@ class Elastic(Harness):
 
     def complete(self, requests: Sequence[str], limit_seconds: float = 3600) -> None:
         """Wait until all are Complete, and see that each attempt ran at most once."""
-        self.advance_until(
-            lambda: self.states(requests) == {"Complete": len(requests)}, limit_seconds
-        )
+        pending = list(requests)
+
+        def all_are() -> bool:
+            while pending and self.container_of(pending[-1])["state"] == "Complete":
+                pending.pop()
+            return not pending
+
+        self.until(all_are, limit_seconds)
         started = [uuid for uuid, _ in self.ledger]
         assert len(started) == len(set(started))
 
     def until(self, condition: Callable[[], bool], limit_seconds: float = 3600) -> float:
         """Wait until it holds; how long that took."""
         began = self.clock.elapsed()
-        self.advance_until(condition, limit_seconds)
+        while not condition():
+            assert self.clock.elapsed() - began < limit_seconds, f"not within {limit_seconds} s"
+            self.advance(self.step_seconds)
         return self.clock.elapsed() - began
 
     @property
