@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import urllib.request
 from typing import Any
 
 import pytest
@@ -109,3 +111,40 @@ def test_a_killed_daemons_nodes_and_jobs_are_taken_up(site: Site) -> None:
     wait_for(lambda: state_of(api, uuid) == "Complete", "the adopted container completes")
     assert ledger.read_text() == "x\n"
     wait_for(lambda: not machine.exists(), f"{name} is shut when nothing waits")
+
+
+def test_an_operator_holds_a_node_and_lets_it_go(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    manage = f"[Manage]\nport = {port}\nManagementToken = of-the-operator\n"
+    write(site, NODES.format(provider="loopback") + manage)
+    site.start()
+    api = site.serving()
+    base = f"http://127.0.0.1:{port}"
+
+    def status() -> Any:
+        with urllib.request.urlopen(f"{base}/status.json", timeout=10) as answer:
+            return json.load(answer)
+
+    def say(verb: str, name: str) -> None:
+        request = urllib.request.Request(
+            f"{base}/arvados/v1/dispatch/instances/{verb}?instance_id={name}",
+            method="POST",
+            headers={"Authorization": "Bearer of-the-operator"},
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
+    uuid = create(api, "sleep 1")
+    [node] = wait_for(lambda: status()["nodes"], "a node in status.json")
+    say("hold", node["name"])
+    wait_for(lambda: state_of(api, uuid) == "Complete", "its job ends in peace")
+    wait_for(lambda: status()["nodes"][0]["phase"] == "draining", "it takes no more work")
+    decided = len(status()["history"])
+    again = create(api, "true")
+    wait_for(lambda: len(status()["history"]) > decided, "a decision about the next container")
+    assert [each["name"] for each in status()["nodes"] if each["behaviour"] == "hold"] == [
+        node["name"]
+    ]
+    say("run", node["name"])
+    wait_for(lambda: state_of(api, again) == "Complete", "it works again")
+    wait_for(lambda: not status()["nodes"], "it goes when nothing waits")
