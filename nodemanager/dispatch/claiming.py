@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nodemanager.fit import explain_misfit
 from nodemanager.fit import largest as largest_of
@@ -72,9 +72,18 @@ def capabilities_of(nodes: Iterable[Node], sizes: Iterable[NodeSize] = ()) -> Ca
 
 
 def explain_unclaimed(
-    container: Container, capabilities: Capabilities, limit: int, load: Load, now: float
+    container: Container,
+    capabilities: Capabilities,
+    limit: int,
+    load: Load,
+    *,
+    now: float,
+    held: Reason | None = None,
 ) -> Reason | None:
-    """Why the queued container is not claimed by us; None when it will be in a moment."""
+    """Why the queued container is not claimed by us; None when it will be in a moment.
+
+    `held` says why no nodes are booted, if that is what keeps us from claiming more.
+    """
     misfit = explain_misfit(container, capabilities, now)
     if misfit is not None:
         return misfit
@@ -88,6 +97,8 @@ def explain_unclaimed(
         )
     if container.run_after is not None and container.run_after > now:
         return explain_delay(container.error, container.temp_fails, container.run_after, now)
+    if limit <= 0 and held is not None:
+        return replace(held, since=now)
     if limit <= 0:
         return Reason(
             ReasonToken.CLAIM_LIMIT,

@@ -441,6 +441,10 @@ class DispatcherActor(Actor):
         if self._around is None or self._capabilities is None:
             return
         now, room, load = self._clock.wall(), self._room(), self._children.load
+        held = None
+        if self._outlook is not None and self._settings.max_claimed == 0:
+            # With `max_claimed` it might claim no more if it had all the nodes of the world.
+            held = self._outlook.held
         # What has left the queue is another's to explain; the API removes our words when it starts.
         queued = {c.uuid for c in containers if c.uuid not in self._children}
         for uuid in self._unclaimed - queued:
@@ -448,7 +452,9 @@ class DispatcherActor(Actor):
         self._unclaimed = queued
         for container in containers:
             if container.uuid in queued:
-                reason = explain_unclaimed(container, self._capabilities, room, load, now)
+                reason = explain_unclaimed(
+                    container, self._capabilities, room, load, now=now, held=held
+                )
                 self._reasons.note(container.uuid, reason)
         if self._outlook is not None:
             waiting = [child for child in self._children.all() if child.wants_node]

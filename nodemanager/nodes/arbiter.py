@@ -65,6 +65,7 @@ from nodemanager.nodes.stock import (
     rooms_of,
     staleness,
 )
+from nodemanager.nodes.why import held_by
 from nodemanager.schedulers.messages import Look, SchedulerSilent, SchedulerView, Subscribe
 
 log = logging.getLogger(__name__)
@@ -399,6 +400,7 @@ class ArbiterActor(Actor):
                 offer_of(stock, self._policy).sizes,
                 bootable_cores(stock, self._policy),
                 made.reasons,
+                held_by(stock, self._policy),
             )
         )
 

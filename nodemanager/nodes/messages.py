@@ -232,6 +232,8 @@ class Outlook:
     """Cores of the nodes that are booting, or may still be booted."""
     reasons: Mapping[Shape, tuple[tuple[int, Reason], ...]] = field(default_factory=dict)
     """For each shape, most urgent first: so many containers wait for this reason."""
+    held: Reason | None = None
+    """Why no node at all is booted now; None when some may be."""
 
 
 @dataclass(frozen=True, slots=True)

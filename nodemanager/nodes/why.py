@@ -52,6 +52,11 @@ def reasons_of(stock: Stock, wishlist: Wishlist, policy: NodePolicy) -> Mapping[
     return {shape: tuple(line) for shape, line in lines.items() if line}
 
 
+def held_by(stock: Stock, policy: NodePolicy) -> Reason | None:
+    """Why no node at all is booted now; None when some may be."""
+    return None if tightest(stock, policy).nodes > 0 else _Words(stock, policy).limit()
+
+
 def _placed(
     stock: Stock, packing: Packing, words: _Words
 ) -> Mapping[int, list[tuple[int, Reason]]]:
@@ -130,6 +135,10 @@ class _Words:
                 advice="[Cloud] max_price_factor says how much more a node may cost",
                 since=self._stock.wall,
             )
+        return self.limit()
+
+    def limit(self) -> Reason:
+        """The limit that leaves the least."""
         limit = self._limit
         return Reason(
             limit.token,

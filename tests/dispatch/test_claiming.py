@@ -100,6 +100,13 @@ def test_backoff_and_run_after_are_told_apart() -> None:
     assert backoff.line(100.0).endswith("(in 60 s)")
 
 
+def test_what_keeps_nodes_from_being_booted_keeps_us_from_claiming() -> None:
+    brake = Reason(ReasonToken.BOOT_BRAKE, "5 nodes in a row came to nothing", since=17.0)
+    told = explain_unclaimed(QUEUED, ROOMY, 0, Load(1, 1), now=100.0, held=brake)
+    assert told == replace(brake, since=100.0)
+    assert explain_unclaimed(QUEUED, ROOMY, 1, Load(1, 1), now=100.0, held=brake) is None
+
+
 def reason(sentence: str, since: float = 0.0) -> Reason:
     return Reason(ReasonToken.SCHEDULER_WAIT, sentence, since=since)
 

@@ -11,7 +11,7 @@ from nodemanager.nodes.limits import Brake, Pause, Quota, Shortages
 from nodemanager.nodes.messages import NodeStanding
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.stock import Stock
-from nodemanager.nodes.why import reasons_of
+from nodemanager.nodes.why import held_by, reasons_of
 from tests.nodes.stocks import (
     EIGHT_CORES,
     GPU,
@@ -107,6 +107,13 @@ def test_the_reason(stock: Stock, token: str, words: str) -> None:
     reason = only(stock)
     assert (reason.token, reason.sentence) == (ReasonToken(token), words)
     assert reason.since == WALL
+
+
+def test_why_no_node_at_all_is_booted() -> None:
+    held = held_by(stock_of(*FULL), POLICY)
+    assert held is not None
+    assert held.same_as(only(stock_of(*FULL)))
+    assert held_by(stock_of(FULL[0]), POLICY) is None
 
 
 def test_what_nothing_fits() -> None:

@@ -104,18 +104,16 @@ class TestOthersMachines:
             touched = {name for _, method, name in world.sky.journal if method != "list"}
             assert touched.isdisjoint(tags)
 
-    def test_two_daemons_in_one_account(self) -> None:
+    def test_two_sites_share_the_queue_and_not_their_nodes(self) -> None:
         with Elastic(node_policy=policy(max_nodes=2)) as world:
             other = world.add_site("site2")
-            shared = world.sky
-            assert other.sky is not shared, "in the harness each has an account of its own"
             requests = world.ask_for(30)
             world.complete(requests)
             holders = {world.container_of(request)["dispatcher"] for request in requests}
             assert len(holders) == 2
             for site in (world.site, other):
                 assert 1 <= sky_of(site).most <= 2
-            world.until(lambda: not shared.machines and not sky_of(other).machines, 300)
+            world.until(lambda: not world.machines and not sky_of(other).machines, 300)
 
     def test_nodes_of_the_scheduler_that_are_not_ours_are_used_first(self) -> None:
         with Elastic() as world:
