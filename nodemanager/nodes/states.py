@@ -331,7 +331,7 @@ def _has_to_go(situation: NodeSituation, policy: NodePolicy, wall: float, elapse
         return False
     if situation.killed:
         return True
-    if situation.behaviour is Behaviour.HOLD or situation.has_jobs:
+    if situation.behaviour is Behaviour.HOLD:
         return False
     if elapsed - min(situation.listed_at, situation.viewed_at) >= policy.poll_stale_after:
         # Without truth no action: it may have joined long ago.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -359,6 +359,13 @@ class TestLease:
         assert max(made) < 5
 
 
+class SecondTagsFail(FakeCloud):
+    def set_tags(self, node: CloudNode, tags: Mapping[str, str]) -> None:
+        if self.sky.calls("set_tags") == 1:
+            self.sky.upcoming[SkyFault.TAG] = 1
+        super().set_tags(node, tags)
+
+
 class TestTags:
     def machine(self, desk: Desk) -> CloudNode:
         desk.begin().create("a")
@@ -377,6 +384,17 @@ class TestTags:
         desk.advance(100)
         assert self.tags(desk) == {"behaviour": "hold"}
         assert sum(call.startswith("set_tags") for _, call in desk.calls) == 4
+
+    def test_a_newer_word_that_fails_is_not_forgotten_when_the_older_is_set(
+        self, desk: Desk
+    ) -> None:
+        desk.cloud_class = SecondTagsFail
+        node = self.machine(desk)
+        desk.actor.tell(TagNode(node, {"behaviour": "hold"}))
+        desk.tell(TagNode(node, {"behaviour": "run"}))
+        assert self.tags(desk) == {"behaviour": "hold"}
+        desk.advance(100)
+        assert self.tags(desk) == {"behaviour": "run"}
 
     def test_an_older_word_does_not_come_after_a_newer_one(self, desk: Desk) -> None:
         node = self.machine(desk)
