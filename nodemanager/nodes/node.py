@@ -15,7 +15,7 @@ from nodemanager.actors.actor import Actor
 from nodemanager.api.node_records import CleanRecord, MakeRecord, RecordMade, RecordRefused
 from nodemanager.api.nodes import NodeRecord
 from nodemanager.clock import Clock
-from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode
+from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode, CloudState
 from nodemanager.clouds.errors import CERTAIN, CloudError, QuotaExceeded
 from nodemanager.clouds.messages import (
     Created,
@@ -122,6 +122,7 @@ class NodeActor(Actor):
             created=Asked.DONE,
             cloud=cloud,
             behaviour=behaviour_of(cloud),
+            was_going=cloud.state is CloudState.STOPPING,
         )
         return cls.start_under(around.arbiter, cloud.name, around, situation)
 

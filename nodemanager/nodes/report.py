@@ -77,7 +77,7 @@ def outcomes_of(
     elif phase in (NodePhase.FAILED, NodePhase.LOST) and BootOutcome.PROVED not in told:
         yield BootOutcome.FAILED, verdict(situation, policy, wall), None
     if phase is NodePhase.GONE and _BAD.isdisjoint(told):
-        if not situation.over and situation.destroy is Asked.NO:
+        if not (situation.over or situation.was_going) and situation.destroy is Asked.NO:
             yield BootOutcome.DISAPPEARED, "the machine vanished", None
         elif situation.joined_at is None:
             yield BootOutcome.ABORTED, situation.over or "it was not wanted any more", None

@@ -137,6 +137,8 @@ class NodeSituation:
     resume_asked: bool = False
     node_order_at: float = float("-inf")
     """When a drain or its end was last asked for."""
+    was_going: bool = False
+    """It was being destroyed when this process first saw it."""
     condemned: str = ""
     """Why it is to be destroyed, or taken away by the cloud; empty otherwise. Never taken back."""
     destroy: Asked = Asked.NO

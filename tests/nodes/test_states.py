@@ -438,6 +438,18 @@ class TestTheActor:
         assert bench.phase == "busy"
         assert bench.outcomes == ["joined"]
 
+    def test_one_that_was_being_destroyed_before_a_restart_is_no_failed_boot(
+        self, bench: NodeBench
+    ) -> None:
+        bench.join()
+        bench.machine = replace(bench.machine, state=CloudState.STOPPING)
+        bench.adopt()
+        bench.listed(CloudState.STOPPING)
+        assert bench.phase == "destroying"
+        for _ in range(LISTS_WITHOUT):
+            bench.listed(None)
+        assert bench.outcomes == ["aborted"]
+
     def test_a_drain_of_the_former_process_is_ended_or_used(self, bench: NodeBench) -> None:
         bench.join()
         bench.adopt()
