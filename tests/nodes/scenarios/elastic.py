@@ -27,8 +27,8 @@ def paced(seconds: float) -> dict[str, Any]:
         "claim_poll_seconds": seconds,
         "scheduler_poll_seconds": seconds,
         "cloud_poll_seconds": 2 * seconds,
-        "ping_seconds": 60.0,
-        "policy": Policy(root_token=ROOT_TOKEN, sweep_interval=60.0),
+        "ping_seconds": 120.0,
+        "policy": Policy(root_token=ROOT_TOKEN, sweep_interval=300.0),
         "step_seconds": seconds / 2,
     }
 

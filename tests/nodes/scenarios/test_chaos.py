@@ -72,7 +72,7 @@ def world_of(saboteur: Callable[[FakeMachine], Fate], pace: float = 30.0) -> Ela
 @pytest.mark.parametrize("saboteur", SABOTEURS)
 def test_a_day_of_sabotage(saboteur: Callable[[FakeMachine], Fate]) -> None:
     with world_of(saboteur, pace=150.0) as world:
-        requests = world.ask_for(30)
+        requests = world.ask_for(15)
         world.advance(DAY_SECONDS)
         assert world.creates <= BOUND, "machines are paid for"
         assert world.creates >= 20, "but it goes on trying"
