@@ -102,10 +102,10 @@ def explain_unclaimed(
     if limit <= 0:
         return Reason(
             ReasonToken.CLAIM_LIMIT,
-            f"the dispatcher has enough to do: {load.live} containers claimed, "
-            f"{load.waiting} of them waiting for a node",
+            # Its numbers change with every claim; in the sentence they would be news for all that wait.
+            "the dispatcher has enough to do",
             facts={"live": load.live, "waiting": load.waiting},
-            advice="it is claimed when one of those starts or ends; "
+            advice="it is claimed when one that it holds starts or ends; "
             "more nodes or a larger [Dispatch] max_claimed would claim it sooner",
             since=now,
         )
