@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class Daemon:
         finds the jobs and containers as they are.
         """
         flushed = threading.Event()
-        dispatcher = self._find(DispatcherActor, timeout)
+        dispatcher = _of_kind(DispatcherActor, self._group(timeout))
         if dispatcher is not None:
             tell_if_alive(dispatcher, Stop(flushed))
             flushed.wait(timeout)
@@ -101,41 +102,51 @@ class Daemon:
 
     def look(self, timeout_seconds: float) -> DaemonLook:
         """How things stand, for people; see `nodemanager.status.look.Source`. May be called from any thread."""
+        group = self._group(timeout_seconds)
+
+        def ask(kind: type[pykka.Actor], question: Any) -> Any:
+            """The answer; None when there is no such actor, or it does not answer in time."""
+            actor = _of_kind(kind, group)
+            if actor is None:
+                return None
+            try:
+                return actor.ask(question, block=True, timeout=timeout_seconds)
+            except (pykka.ActorDeadError, pykka.Timeout):
+                return None
+
         return DaemonLook(
             version=__version__,
             taken_at=self._clock.wall(),
-            dispatcher=self._ask(DispatcherActor, GetStatus(), timeout_seconds),
-            nodes=self._ask(ArbiterActor, GetNodesStatus(), timeout_seconds),
-            clouds=self._ask(CloudActor, GetCloudCounts(), timeout_seconds),
+            dispatcher=ask(DispatcherActor, GetStatus()),
+            nodes=ask(ArbiterActor, GetNodesStatus()),
+            clouds=ask(CloudActor, GetCloudCounts()),
             failures=failure_counts(),
         )
 
     def tell_nodes(self, message: OperatorMessage | Dissolve) -> None:
         """Pass an operator's word on to the arbiter; raises `NodeManagerError` when there is none."""
-        arbiter = self._find(ArbiterActor, ASK_SECONDS)
+        arbiter = _of_kind(ArbiterActor, self._group(ASK_SECONDS))
         if arbiter is None:
             raise NodeManagerError("no nodes are booted here, or the daemon is just starting anew")
         tell_if_alive(arbiter, message)
 
-    def _ask(self, kind: type[pykka.Actor], question: Any, timeout: float) -> Any:
-        """The answer; None when there is no such actor, or it does not answer in time."""
-        actor = self._find(kind, timeout)
-        if actor is None:
-            return None
-        try:
-            return actor.ask(question, block=True, timeout=timeout)
-        except (pykka.ActorDeadError, pykka.Timeout):
-            return None
-
-    def _find(self, kind: type[pykka.Actor], timeout: float) -> pykka.ActorRef[Any] | None:
-        """The actor of that kind; None when there is none, or the group is being started anew."""
+    def _group(self, timeout: float) -> Sequence[pykka.ActorRef[Any]]:
+        """The actors of the dispatcher; none while they are being started anew."""
         if self._supervisor is None:
-            return None
+            return ()
         try:
-            group = self._supervisor.ask(GetGroup(GROUP), block=True, timeout=timeout)
+            group: Sequence[pykka.ActorRef[Any]] = self._supervisor.ask(
+                GetGroup(GROUP), block=True, timeout=timeout
+            )
         except (pykka.ActorDeadError, pykka.Timeout):
-            return None
-        return next((actor for actor in group if issubclass(actor.actor_class, kind)), None)
+            return ()
+        return group
+
+
+def _of_kind(
+    kind: type[pykka.Actor], group: Sequence[pykka.ActorRef[Any]]
+) -> pykka.ActorRef[Any] | None:
+    return next((actor for actor in group if issubclass(actor.actor_class, kind)), None)
 
 
 def make_scheduler(config: Config) -> Scheduler:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nodemanager.fit import fits
+from nodemanager.fit import fits, shares_partition
 from nodemanager.model import Container, NodeSize, Resources
 
 
@@ -34,9 +34,7 @@ class Shape:
         """
         if preemptible and not self.preemptible:
             return False
-        return not (self.partitions and partitions) or not set(partitions).isdisjoint(
-            self.partitions
-        )
+        return shares_partition(self.partitions, partitions)
 
     def fits_size(self, size: NodeSize) -> bool:
         """Whether one such container fits an empty node of that size."""

@@ -131,11 +131,6 @@ class NodeStanding:
         """Per hour; 0 when its size is not known."""
         return 0.0 if self.size is None else self.size.price
 
-    @property
-    def counts(self) -> bool:
-        """Whether it takes up one of the nodes that may be had."""
-        return self.phase is not NodePhase.GONE
-
 
 class BootOutcome(StrEnum):
     """How the booting of a node came out; the words of the metric."""
