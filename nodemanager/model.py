@@ -204,6 +204,11 @@ def resources_of(record: Mapping[str, Any]) -> Resources:
     )
 
 
+PRIORITY_STEP = 1 << 50
+"""The API makes a container's priority from its user's (1 to 1000) times this, minus the time of its creation
+in milliseconds, as stock Arvados does: so the older one of equals is the more urgent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """One attempt, as a dispatcher sees it. `from_record` reads an API record."""

@@ -7,7 +7,7 @@ calls for the same step, so a message that is lost, late or doubled cannot lead 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
 from nodemanager.model import Container, ContainerState, Reason, ReasonToken
@@ -137,7 +137,9 @@ def wait_reason(
             return Reason(
                 ReasonToken.STARTING, "its job ended; its end is being recorded", since=now
             )
+        case _ if trouble is not None:
+            return replace(trouble, since=now)
         case _:
-            return trouble or Reason(
+            return Reason(
                 ReasonToken.SUBMITTING, "its job is being submitted to the scheduler", since=now
             )

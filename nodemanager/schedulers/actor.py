@@ -24,14 +24,18 @@ from nodemanager.model import Node
 from nodemanager.schedulers.base import Scheduler
 from nodemanager.schedulers.jobs import JobBook, JobReport, PollResult
 from nodemanager.schedulers.messages import (
+    Admit,
+    Admitted,
     Cancel,
     Dismiss,
     Drain,
     Forget,
     Look,
     NodeSet,
+    NotAdmitted,
     Prioritise,
     Ref,
+    Remove,
     Resume,
     SchedulerSilent,
     SchedulerView,
@@ -78,7 +82,7 @@ class SchedulerActor(Actor):
         self._act_until = float("-inf")
         self._priorities: dict[str, int] = {}
         self._forgotten: dict[str, None] = {}
-        self._node_orders: dict[str, Drain | Resume] = {}
+        self._node_orders: dict[str, Drain | Resume | Admit | Remove] = {}
         self._turn_told = False
         self._poll_wanted = True
         self._poll_pace = PollPace(pace.poll_seconds, pace.max_poll_seconds)
@@ -117,6 +121,10 @@ class SchedulerActor(Actor):
                 self._book.cancel_stranger(name)
             case Drain(node) | Resume(node):
                 self._node_orders[node] = message
+            case Admit(newcomer):
+                self._node_orders[newcomer.host] = message
+            case Remove(host):
+                self._node_orders[host] = message
             case Look():
                 self._poll_wanted = True
             case ActUntil(lease_until):
@@ -194,23 +202,40 @@ class SchedulerActor(Actor):
                 break
 
     def _set_nodes(self) -> None:
-        """Drain and resume; a node that the scheduler does not know (any more) holds up nothing else."""
-        while self._node_orders:
-            node, order = next(iter(self._node_orders.items()))
+        """What was ordered for nodes; one that the scheduler does not know (any more) holds up nothing else."""
+        orders, self._node_orders = self._node_orders, {}
+        for node, order in orders.items():
             self._spend()
             try:
-                if isinstance(order, Drain):
-                    self._scheduler.drain(node, order.reason)
-                else:
-                    self._scheduler.resume(node)
+                self._set_node(node, order)
             except SchedulerError as error:
-                # Whoever asked looks at the next view and asks again if it is still wanted.
-                log.warning("%s: %s", node, error, extra={"action": "set_node", "node": node})
-            else:
-                drained = isinstance(order, Drain)
-                tell_if_alive(order.reply_to, NodeSet(node, drained, self._clock.elapsed()))
-            del self._node_orders[node]
+                self._note_unset(node, order, str(error))
             self._poll_wanted = True
+
+    def _set_node(self, node: str, order: Drain | Resume | Admit | Remove) -> None:
+        match order:
+            case Drain(_, reason, reply_to):
+                self._scheduler.drain(node, reason)
+                tell_if_alive(reply_to, NodeSet(node, True, self._clock.elapsed()))
+            case Resume(_, reply_to):
+                self._scheduler.resume(node)
+                tell_if_alive(reply_to, NodeSet(node, False, self._clock.elapsed()))
+            case Admit(newcomer, reply_to):
+                tell_if_alive(reply_to, Admitted(self._scheduler.admit(newcomer)))
+            case Remove():
+                self._scheduler.remove(node)
+
+    def _note_unset(self, node: str, order: Drain | Resume | Admit | Remove, error: str) -> None:
+        log.warning("%s: %s", node, error, extra={"action": "set_node", "node": node})
+        match order:
+            case Admit(_, reply_to):
+                tell_if_alive(reply_to, NotAdmitted(error))
+            case Remove():
+                # Nobody else would remember it; the next turn tries again.
+                self._node_orders.setdefault(node, order)
+            case _:
+                # Whoever asked looks at the next view and asks again if it is still wanted.
+                pass
 
     def _poll(self, now: float) -> None:
         self._spend()

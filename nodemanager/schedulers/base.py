@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from nodemanager.model import Finding, JobState, Node, Resources
+from nodemanager.model import Finding, JobState, Node, NodeSize, Resources
 from nodemanager.outcome import End
 
 
@@ -61,13 +61,15 @@ class Submission:
     """What became of one `JobSpec`.
 
     Exactly one of: accepted (`job_id` set), refused for good (`refused`: this job can never be accepted
-    as it is), or not now (`busy`: a site limit; keep it and try again).
+    as it is), not now (`busy`: a site limit; keep it and try again), or not with the nodes there are
+    (`unplaced`: keep it, and try again when the nodes have been looked at anew).
     """
 
     name: str
     job_id: str = ""
     refused: str = ""
     busy: str = ""
+    unplaced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,17 @@ class SchedulerContext:
     options: Mapping[str, str] = field(default_factory=dict)
     command_seconds: float = 60.0
     """`[Scheduler] command_timeout`: a command that takes longer has not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A node that is going to be booted."""
+
+    host: str
+    """The name it would join under if the scheduler has nothing against that."""
+    size: NodeSize
+    taken: frozenset[str] = frozenset()
+    """The names of all nodes whose machines exist or are being made."""
 
 
 class Scheduler(abc.ABC):
@@ -159,6 +172,27 @@ class Scheduler(abc.ABC):
     @abc.abstractmethod
     def resume(self, node: str) -> None:
         """End a drain of ours; a node that somebody else drained is left alone."""
+
+    @property
+    def admits(self) -> bool:
+        """Whether a node that is going to be booted has to be announced by `admit`."""
+        return False
+
+    def admit(self, newcomer: Newcomer) -> str:
+        """A machine is going to be ordered: let the scheduler accept it as a node, with the weight of its
+        price and the features of its size.
+
+        Answers with the name under which it has to join: the proposed one, or one of those that the site
+        has defined. Raises `SchedulerError` when there is none left for it. Asked again for a host that was
+        admitted already, it answers the same.
+        """
+        return newcomer.host
+
+    def remove(self, host: str) -> None:  # noqa: B027 (most forget by themselves)
+        """The machine of an admitted node is gone, or never came: nothing of it may be in the way.
+
+        One that the scheduler does not know (any more) is no error.
+        """
 
     def listen(self, changed: Callable[[], None]) -> None:  # noqa: B027 (polled ones have nothing to tell)
         """Call `changed`, from any thread, whenever a poll would show something new."""

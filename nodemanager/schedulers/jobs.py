@@ -37,7 +37,7 @@ class JobReport:
     """What is known of one job now, sent to its owner whenever that changes.
 
     `state` None means that there is certainly no such job. `trouble` says why a submission could not be
-    made yet; `words` is the scheduler's own reason for a waiting job.
+    made yet (its `since` is the reader's to fill in); `words` is the scheduler's own reason for a waiting job.
     """
 
     name: str
@@ -84,6 +84,8 @@ class JobBook(Generic[Owner]):
         self._entries: dict[str, _Entry[Owner]] = {}
         self._pending: list[tuple[int, int, str]] = []
         self._order = count()
+        self._parked: list[str] = []
+        """Those that no node could hold when the nodes were last looked at."""
         self._cancels: dict[str, None] = {}
         self._unsettled: set[str] = set()
         self._live: frozenset[str] = frozenset()
@@ -213,7 +215,13 @@ class JobBook(Generic[Owner]):
             if entry is None:
                 continue
             if answer.busy:
-                reports += self._put_back(answer.name, entry, _limit(answer.busy, ended))
+                reports += self._put_back(answer.name, entry, _limit(answer.busy))
+            elif answer.unplaced:
+                entry.stage = _Stage.PENDING
+                self._parked.append(answer.name)
+                trouble = Reason(ReasonToken.SCHEDULER_WAIT, answer.unplaced)
+                report = JobReport(answer.name, JobState.UNKNOWN, trouble=trouble)
+                reports += self._tell(answer.name, entry, report)
             elif answer.refused:
                 end = End(EndKind.SCHEDULER_ERROR, detail=f"refused: {answer.refused}")
                 entry.stage = _Stage.ACCEPTED
@@ -230,9 +238,7 @@ class JobBook(Generic[Owner]):
     ) -> list[tuple[Owner, JobReport]]:
         """The call raised: each of `specs` may or may not have been accepted."""
         reports: list[tuple[Owner, JobReport]] = []
-        trouble = Reason(
-            ReasonToken.SCHEDULER_DOWN, f"the scheduler does not answer: {error}", since=ended
-        )
+        trouble = Reason(ReasonToken.SCHEDULER_DOWN, f"the scheduler does not answer: {error}")
         for spec in specs:
             entry = self._entries.get(spec.name)
             if entry is not None:
@@ -245,6 +251,7 @@ class JobBook(Generic[Owner]):
     def polled(self, poll: Poll, began: float) -> PollResult[Owner]:
         """A listing that began at `began` came back."""
         result: PollResult[Owner] = PollResult()
+        self._unpark()
         seen = set()
         live = []
         for job in poll.jobs:
@@ -302,6 +309,14 @@ class JobBook(Generic[Owner]):
                 entry.stage = _Stage.PENDING
                 heapq.heappush(self._pending, (-entry.spec.priority, next(self._order), name))
 
+    def _unpark(self) -> None:
+        """The nodes are looked at anew: what none could hold may find a place now."""
+        parked, self._parked = self._parked, []
+        for name in parked:
+            entry = self._entries.get(name)
+            if entry is not None and entry.stage is _Stage.PENDING and entry.spec is not None:
+                heapq.heappush(self._pending, (-entry.spec.priority, next(self._order), name))
+
     def _put_back(
         self, name: str, entry: _Entry[Owner], trouble: Reason
     ) -> list[tuple[Owner, JobReport]]:
@@ -343,10 +358,9 @@ def _report(job: Job) -> JobReport:
     return JobReport(job.name, job.state, job.node, job.reason, end)
 
 
-def _limit(words: str, now: float) -> Reason:
+def _limit(words: str) -> Reason:
     return Reason(
         ReasonToken.SCHEDULER_LIMIT,
         f"a limit of the scheduler is reached: {words}",
         advice="it is submitted when jobs end; the site's administrators set this limit",
-        since=now,
     )

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pykka
 
 from nodemanager.model import Node
-from nodemanager.schedulers.base import Job, JobSpec
+from nodemanager.schedulers.base import Job, JobSpec, Newcomer
 
 Ref: TypeAlias = pykka.ActorRef[Any]
 
@@ -90,6 +90,36 @@ class NodeSet:
     node: str
     drained: bool
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """A machine is going to be ordered: the scheduler shall accept it. The answer, `Admitted` or
+    `NotAdmitted`, goes to `reply_to`."""
+
+    newcomer: Newcomer
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """To who asked: the machine has to join as `host`."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdmitted:
+    """To who asked: there is no place for the machine, or the scheduler does not answer."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """The machine of an admitted node is gone; it is repeated until the scheduler has taken note."""
+
+    host: str
 
 
 @dataclass(frozen=True, slots=True)

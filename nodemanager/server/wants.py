@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 
-from nodemanager.model import ContainerState
+from nodemanager.model import PRIORITY_STEP, ContainerState
 from nodemanager.server import schema
 from nodemanager.server.resources import Row
 
@@ -58,7 +58,7 @@ def priority_of(wanted: Sequence[Want]) -> int:
     """
     return max(
         (
-            w.priority * 2**50 - w.created_at // 1000
+            w.priority * PRIORITY_STEP - w.created_at // 1000
             if w.parent_priority is None
             else w.parent_priority
             for w in wanted

@@ -1,0 +1,75 @@
+"""The script that a batch scheduler keeps and starts for us: of one job, or of an array of them.
+
+Everything in it is quoted for the shell or is a name that was checked, and nothing in it is secret: a
+scheduler shows scripts to operators and keeps them in databases. Which task of an array is which job is written
+in the script itself, so that a daemon that has forgotten finds out by asking the scheduler for it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nodemanager.schedulers.base import JobSpec
+from nodemanager.schedulers.jobfiles import JobFiles
+
+JOB_VARIABLE = "NODEMANAGER_JOB"
+"""In a job's environment: its name."""
+
+_MARK = "# arvados-node-manager jobs: "
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """How a scheduler numbers the tasks of an array."""
+
+    variable: str
+    """In a task's environment: its number."""
+    first: int
+    """The number of the first task."""
+
+
+def refusal(spec: JobSpec, prefix: str) -> str:
+    """Why a job can be in no script; empty when it can."""
+    if not spec.name.startswith(prefix) or not _NAME.fullmatch(spec.name):
+        return f"a job's name is {prefix} and letters, digits, dots, dashes"
+    if not spec.argv or not spec.argv[0] or any("\0" in word for word in spec.argv):
+        return "its command is empty or contains a NUL"
+    return ""
+
+
+def render(specs: Sequence[JobSpec], files: JobFiles, tasks: Tasks | None = None) -> bytes:
+    """The script of one job, or, with `tasks`, of an array whose jobs are equal but for name and input.
+
+    `refusal` has nothing against any of them.
+    """
+    names = [spec.name for spec in specs]
+    argv = shlex.join(specs[0].argv)
+    directory = shlex.quote(str(files.directory))
+    suffix = files.path("").name
+    lines = ["#!/bin/sh", _MARK + " ".join(names), "umask 077"]
+    if tasks is None:
+        lines.append(f"set -- {names[0]}")
+    else:
+        lines.append(f"set -- {' '.join(names)}")
+        lines.append(f'shift "$(({tasks.variable} - {tasks.first}))"')
+    lines += [
+        f"PATH=${{PATH:-{_DEFAULT_PATH}}}",
+        f"{JOB_VARIABLE}=$1",
+        f"export PATH {JOB_VARIABLE}",
+        f'exec {argv} < {directory}/"$1"{suffix}',
+    ]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def names_in(script: str) -> tuple[str, ...]:
+    """The names of the jobs of a script of ours, in the order of their tasks; none if it is not ours."""
+    for line in script.splitlines():
+        if line.startswith(_MARK):
+            names = tuple(line.removeprefix(_MARK).split())
+            return names if all(_NAME.fullmatch(name) for name in names) else ()
+    return ()
