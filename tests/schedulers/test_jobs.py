@@ -223,3 +223,33 @@ def test_a_forgotten_job_is_a_stranger_again(book: JobBook[str]) -> None:
     book.forget([NAME])
     assert NAME not in book
     assert book.polled(Poll((running(),)), 2.0).strangers == [running()]
+
+
+class TestUnplaced:
+    def test_it_waits_for_another_look_at_the_nodes(self, book: JobBook[str]) -> None:
+        book.want(spec(NAME, 9), "owner", (), 0)
+        book.want(spec(OTHER, 1), "owner", (), 0)
+        assert [s.name for s in book.to_submit(1)] == [NAME]
+        report = only(book.submitted([Submission(NAME, unplaced="no node is large enough")], 1))
+        assert report.state is JobState.UNKNOWN
+        assert report.trouble is not None
+        assert report.trouble.token is ReasonToken.SCHEDULER_WAIT
+        assert [s.name for s in book.to_submit(9)] == [OTHER], "it holds up nobody"
+        assert not book.waits_for_poll()
+        book.polled(Poll(()), 2.0)
+        assert [s.name for s in book.to_submit(9)] == [NAME]
+
+    def test_it_can_be_cancelled_and_forgotten_meanwhile(self, book: JobBook[str]) -> None:
+        book.want(spec(), "owner", (), 0)
+        book.submitted([Submission(s.name, unplaced="none") for s in book.to_submit(9)], 1)
+        assert only(book.cancel(NAME)).state is None
+        book.forget([NAME])
+        book.polled(Poll(()), 2.0)
+        assert book.to_submit(9) == []
+
+    def test_a_new_priority_reaches_it(self, book: JobBook[str]) -> None:
+        book.want(spec(NAME, 1), "owner", (), 0)
+        book.submitted([Submission(s.name, unplaced="none") for s in book.to_submit(9)], 1)
+        book.reprioritise(NAME, 5)
+        book.polled(Poll(()), 2.0)
+        assert [(s.name, s.priority) for s in book.to_submit(9)] == [(NAME, 5)]
