@@ -34,6 +34,7 @@ from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import GetStatus, Stop
 from nodemanager.elastic import node_plant
 from nodemanager.errors import ConfigError, NodeManagerError
+from nodemanager.model import NodeSize
 from nodemanager.nodes.arbiter import ArbiterActor
 from nodemanager.nodes.messages import Dissolve, GetNodesStatus
 from nodemanager.runner.spec import API_STORE, RunnerSpec
@@ -149,8 +150,11 @@ def _of_kind(
     return next((actor for actor in group if issubclass(actor.actor_class, kind)), None)
 
 
-def make_scheduler(config: Config) -> Scheduler:
-    """The scheduler module that `[Dispatch] scheduler` names; raises `ConfigError`."""
+def make_scheduler(config: Config, sizes: tuple[NodeSize, ...] = ()) -> Scheduler:
+    """The scheduler module that `[Dispatch] scheduler` names; raises `ConfigError`.
+
+    `sizes` are those of nodes that may be booted.
+    """
     module = find_scheduler(config.dispatch.scheduler)
     options = dict(config.scheduler.options)
     if issubclass(module, LocalScheduler) and config.cloud.provider == LOOPBACK:
@@ -161,6 +165,8 @@ def make_scheduler(config: Config) -> Scheduler:
             state_dir=_scheduler_dir(config),
             options=options,
             command_seconds=config.scheduler.command_timeout,
+            dispatcher=config.dispatch.name,
+            sizes=sizes,
         )
     )
 
@@ -195,12 +201,13 @@ def _make_directories(config: Config) -> None:
 
 def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorRef[Any]) -> Plant:
     wait = config.dispatch.claim_wait
-
+    nodes = node_plant(config, endpoint)
+    sizes = () if nodes is None else nodes.sizes
     timeout = max(config.arvados.timeout, wait + HELD_CALL_MARGIN_SECONDS)
     return Plant(
         name=config.dispatch.name,
         connect=lambda: ArvadosApi(endpoint.connect(timeout)),
-        scheduler=lambda: make_scheduler(config),
+        scheduler=lambda: make_scheduler(config, sizes),
         template=_template(config, endpoint),
         settings=DispatchSettings(
             max_claimed=config.dispatch.max_claimed,
@@ -217,7 +224,7 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         claim_wait_seconds=wait,
         clock=clock,
         timer=timer,
-        nodes=node_plant(config, endpoint),
+        nodes=nodes,
     )
 
 

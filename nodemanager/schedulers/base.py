@@ -97,6 +97,10 @@ class SchedulerContext:
     options: Mapping[str, str] = field(default_factory=dict)
     command_seconds: float = 60.0
     """`[Scheduler] command_timeout`: a command that takes longer has not answered."""
+    dispatcher: str = ""
+    """`[Dispatch] name`."""
+    sizes: tuple[NodeSize, ...] = ()
+    """The sizes of nodes that may be booted, cheapest first; none when no nodes are."""
 
 
 @dataclass(frozen=True, slots=True)
