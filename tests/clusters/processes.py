@@ -145,6 +145,15 @@ def wait_until(
         pause = min(pause * 1.2, 0.2)
 
 
+def listens(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        socket.create_connection((address, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def call(
     command: Sequence[str], *, env: Mapping[str, str], stdin: str = "", seconds: float = 60.0
 ) -> subprocess.CompletedProcess[str]:

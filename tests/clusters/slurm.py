@@ -20,7 +20,16 @@ from types import MappingProxyType
 from typing import Self
 
 from tests.clusters import packages
-from tests.clusters.processes import ClusterFailed, Daemon, Den, Ports, call, tail, wait_until
+from tests.clusters.processes import (
+    ClusterFailed,
+    Daemon,
+    Den,
+    Ports,
+    call,
+    listens,
+    tail,
+    wait_until,
+)
 
 _PACKAGES = ("slurm-wlm", "slurmrestd", "munge")
 _PROGRAMS = ("slurmctld", "slurmd", "slurmrestd", "munged", "sbatch", "squeue", "scontrol", "sinfo")
@@ -205,12 +214,13 @@ class SlurmCluster:
         self.wait_for_nodes("idle", len(started))
 
     def _write(self, ports: Ports) -> None:
+        self._port = ports.take()
         lines = [
             *_FIXED,
             *_paths(self.directory),
             *_authentication(self.directory, munge=self.settings.munge),
             f"ClusterName={re.sub('[^a-z0-9]', '', self.directory.name)}",
-            f"SlurmctldPort={ports.take()}",
+            f"SlurmctldPort={self._port}",
             f"SlurmUser={getpass.getuser()}",
             f"SlurmdUser={getpass.getuser()}",
             f"MinJobAge={self.settings.min_job_age_seconds}",
@@ -280,7 +290,8 @@ class SlurmCluster:
     def _answers(self) -> bool:
         if not self._controllers[-1].running:
             raise ClusterFailed(f"slurmctld has ended\n{self._logs()}")
-        return call(("sinfo", "-h"), env=self.env).returncode == 0
+        # Knocking first: a client that finds nobody looks again after a second.
+        return listens(self._port) and call(("sinfo", "-h"), env=self.env).returncode == 0
 
     def _logs(self) -> str:
         return tail(*sorted(self.log_dir.iterdir()))
