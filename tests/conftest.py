@@ -9,6 +9,13 @@ from hypothesis import settings
 
 from tests.clusters.daemons import Site
 from tests.clusters.postgresql import PostgresCluster, PostgresqlMissing, postgres_cluster
+from tests.clusters.slurm import (
+    SlurmCluster,
+    SlurmMissing,
+    SlurmNode,
+    SlurmPartition,
+    SlurmSettings,
+)
 
 # The same examples each time: a test that fails here fails everywhere. To look for new ones:
 # HYPOTHESIS_PROFILE=explore make test
@@ -39,3 +46,23 @@ def postgresql() -> Iterator[PostgresCluster]:
         pytest.skip(str(error))
     yield cluster
     running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmCluster]:
+    """A Slurm that lives as long as the tests: whoever uses it leaves no job and no drained node.
+
+    Of partitions it has one that lacks nodes, and one for those who bear to be preempted.
+    """
+    nodes = tuple(SlurmNode(name, tmp_mb=10_000) for name in ("n1", "n2", "n3", "n4"))
+    partitions = (
+        SlurmPartition("main", ("n1", "n2"), default=True),
+        SlurmPartition("large", ("n3",)),
+        SlurmPartition("spot", ("n4",)),
+    )
+    try:
+        running = SlurmCluster(SlurmSettings(nodes, partitions)).__enter__()
+    except SlurmMissing as error:
+        pytest.skip(str(error))
+    yield running
+    running.__exit__()
