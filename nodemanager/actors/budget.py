@@ -12,10 +12,15 @@ class Budget:
         self._room = self._burst
         self._at = now
 
-    def spend(self, now: float) -> None:
-        """One operation is begun; the budget may go below nothing, and is waited for then."""
+    def spend(self, now: float, operations: int = 1) -> None:
+        """So many operations are begun; the budget may go below nothing, and is waited for then."""
         self._refill(now)
-        self._room -= 1
+        self._room -= operations
+
+    def room(self, now: float) -> int:
+        """How many operations may begin now."""
+        self._refill(now)
+        return max(0, int(self._room))
 
     def wait(self, now: float) -> float:
         """Seconds until another operation may begin."""

@@ -257,10 +257,13 @@ class Scheduler:
         _POSITIVE, "60 s", "How long one command of the scheduler may take."
     )
     commands_per_second: float = option(
-        Float(0.01, 10000.0), "5", "The most commands per second, over a longer while."
+        Float(0.01, 10000.0),
+        "50",
+        "The most commands of the scheduler per second, over a longer while. Jobs that are alike need one"
+        " command together.",
     )
     submit_batch: int = option(
-        Integer(1, 100_000), "100", "The most jobs that are submitted in one go."
+        Integer(1, 100_000), "1000", "The most jobs that are submitted in one go."
     )
     options: Mapping[str, str] = free_options(
         Kind(), "Passed to the scheduler module, which says what it knows.", ""

@@ -1,14 +1,17 @@
 """The one actor that talks to a batch scheduler: batching, polling, throttling, patience.
 
 Everything asked of it goes into a `JobBook`; a *turn* then makes at most one call of each kind to the
-module, however many jobs are concerned. A turn follows at once when something was asked, and every
-`poll_seconds` otherwise; a scheduler that does not answer is asked again more and more slowly, and nothing
-is concluded from its silence. Calls block, so the actor has a thread of its own.
+module, however many jobs are concerned; of submissions it makes as many as the budget has commands for. A turn
+follows at once when something was asked, and every `poll_seconds` otherwise; a scheduler that does not answer
+is asked again more and more slowly, and nothing is concluded from its silence. Calls block, so the actor has
+a thread of its own.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +24,7 @@ from nodemanager.actors.timer import Schedule
 from nodemanager.clock import Clock
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Node
-from nodemanager.schedulers.base import Scheduler
+from nodemanager.schedulers.base import JobSpec, Scheduler
 from nodemanager.schedulers.jobs import JobBook, JobReport, PollResult
 from nodemanager.schedulers.messages import (
     Admit,
@@ -54,9 +57,9 @@ class Pace:
     poll_seconds: float = 5.0
     max_poll_seconds: float = 60.0
     """Between two tries while the scheduler does not answer."""
-    commands_per_second: float = 5.0
+    commands_per_second: float = 50.0
     """Commands of a module that runs commands; short bursts may be twice as fast."""
-    submit_batch: int = 100
+    submit_batch: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class SchedulerActor(Actor):
         self._plan = PollPlan(clock.elapsed(), pace.poll_seconds)
         self._silent_since: float | None = None
         self._budget = Budget(pace.commands_per_second, clock.elapsed())
+        self._is_short = False
+        """Jobs were left to a later turn, for want of commands in the budget."""
 
     def on_stop(self) -> None:
         """Let go of the module; jobs stay."""
@@ -170,7 +175,8 @@ class SchedulerActor(Actor):
         except SchedulerError as error:
             self._is_silent(str(error))
         else:
-            self._later(self._plan.due)
+            waits_for_budget = now + self._budget.wait(now) if self._is_short else math.inf
+            self._later(min(self._plan.due, waits_for_budget))
 
     def _act(self, now: float) -> None:
         """Everything that changes something, one call of each kind."""
@@ -187,8 +193,17 @@ class SchedulerActor(Actor):
             self._spend()
             self._scheduler.prioritise(priorities)
         self._set_nodes()
-        while specs := self._book.to_submit(self._pace.submit_batch):
-            self._spend()
+        self._submit(now)
+
+    def _submit(self, now: float) -> None:
+        """The most urgent first, as many as the budget has commands for; the rest in a later turn."""
+        # What is first in line is not held up by a turn that had much else to do.
+        room = max(1, self._budget.room(now))
+        self._is_short = False
+        while specs := self._affordable(room):
+            cost = self._cost(specs)
+            room -= cost
+            self._budget.spend(now, cost)
             try:
                 answers = self._scheduler.submit(specs)
             except SchedulerError as error:
@@ -200,6 +215,18 @@ class SchedulerActor(Actor):
             self._report(self._book.submitted(answers, self._clock.elapsed()))
             if any(answer.busy for answer in answers):
                 break
+
+    def _affordable(self, room: int) -> list[JobSpec]:
+        """The jobs to submit next, which cost no more than `room` commands."""
+        specs = self._book.to_submit(self._pace.submit_batch)
+        counts = range(1, len(specs) + 1)
+        count = bisect_right(counts, room, key=lambda count: self._cost(specs[:count]))
+        self._is_short = count < len(specs)
+        self._book.not_yet(specs[count:])
+        return specs[:count]
+
+    def _cost(self, specs: list[JobSpec]) -> int:
+        return 0 if self._scheduler.in_process else self._scheduler.cost(specs)
 
     def _set_nodes(self) -> None:
         """What was ordered for nodes; one that the scheduler does not know (any more) holds up nothing else."""

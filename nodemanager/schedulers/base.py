@@ -139,6 +139,10 @@ class Scheduler(abc.ABC):
         `SchedulerError` is raised, any of them may or may not have been accepted.
         """
 
+    def cost(self, jobs: Sequence[JobSpec]) -> int:  # noqa: ARG002 (one command for all of them)
+        """How many commands `submit` would run for these: the actor keeps within its budget by that."""
+        return 1
+
     @abc.abstractmethod
     def poll(self) -> Poll:
         """All our jobs that the scheduler knows, whoever submitted them, in one listing."""

@@ -184,6 +184,14 @@ class JobBook(Generic[Owner]):
             heapq.heappush(self._pending, item)
         return specs
 
+    def not_yet(self, specs: Iterable[JobSpec]) -> None:
+        """Of those that `to_submit` gave, these were not handed to the scheduler."""
+        for spec in specs:
+            entry = self._entries.get(spec.name)
+            if entry is not None:
+                entry.stage = _Stage.PENDING
+                heapq.heappush(self._pending, (-spec.priority, next(self._order), spec.name))
+
     def waits_for_poll(self) -> bool:
         """Whether something cannot go on before a complete poll."""
         return bool(self._unsettled)

@@ -1,10 +1,37 @@
 """The pace of the actor above the modules; what it concludes is in test_jobs and test_dispatch."""
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nodemanager.actors.actor import Actor
 from nodemanager.actors.budget import Budget
-from nodemanager.schedulers.fake import Fault
+from nodemanager.actors.driver import advance, settle
+from nodemanager.actors.inline import InlinePool
+from nodemanager.actors.lease import ActUntil
+from nodemanager.actors.pool import use_pool
+from nodemanager.actors.timer import TimerActor
+from nodemanager.clock import ManualClock
+from nodemanager.errors import SchedulerError
+from nodemanager.model import Node, NodeSize, NodeState, Resources
+from nodemanager.schedulers.actor import Pace, SchedulerActor
+from nodemanager.schedulers.base import JobSpec, Newcomer, SchedulerContext
+from nodemanager.schedulers.batches import batches
+from nodemanager.schedulers.fake import FakeScheduler, Fault
+from nodemanager.schedulers.fakecluster import FakeCluster
+from nodemanager.schedulers.messages import (
+    Admit,
+    Admitted,
+    NotAdmitted,
+    Ref,
+    Remove,
+    Submit,
+    Subscribe,
+)
 from nodemanager.testing import Harness, Program
 
 
@@ -45,3 +72,151 @@ def test_a_silent_scheduler_is_asked_more_and_more_slowly() -> None:
         world.advance(600)
         asked = len(world.site.scheduler.calls("poll")) - before
         assert 8 <= asked <= 16
+
+
+class OneByOne(FakeScheduler):
+    """A scheduler of commands: one for each kind of job, as where arrays are used."""
+
+    in_process = False
+
+    def cost(self, jobs: Sequence[JobSpec]) -> int:
+        return len(batches(jobs, 1000))
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """It has to be polled."""
+
+
+class Owner(Actor):
+    """Who wants jobs."""
+
+    def on_receive(self, message: object) -> None:
+        """Takes note of nothing."""
+
+
+@dataclass
+class Stage:
+    """A scheduler actor on its own, with time driven by hand."""
+
+    pool: InlinePool
+    clock: ManualClock
+    timer: Ref
+    scheduler: OneByOne
+    actor: Ref
+    owner: Ref
+
+    def submit(self, count: int, kinds: int) -> None:
+        for number in range(count):
+            name = f"zzzzz-dz642-{number:015d}"
+            spec = JobSpec(name, ("true",), Resources(1 + number % kinds, 1 << 20))
+            self.actor.tell(Submit(spec, self.owner))
+        settle(self.pool)
+
+    def advance(self, seconds: float) -> None:
+        advance(self.clock, self.timer, self.pool, seconds)
+
+    @property
+    def submitted(self) -> int:
+        return sum(len(call.names) for call in self.scheduler.calls("submit"))
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    pool, clock = InlinePool(), ManualClock()
+    big = Resources(1000, 1 << 40, 1 << 40)
+    cluster = FakeCluster(clock, [Node("n1", NodeState.IDLE, big, big)])
+    scheduler = OneByOne(SchedulerContext("zzzzz", Path("/nonexistent")), cluster)
+    with use_pool(pool):
+        timer = TimerActor.start(clock)
+        pace = Pace(poll_seconds=60, commands_per_second=2, submit_batch=1000)
+        actor = SchedulerActor.start(scheduler, pace, timer, clock)
+        owner = Owner.start()
+        actor.tell(ActUntil(1e9))
+        actor.tell(Subscribe(owner))
+        settle(pool)
+        yield Stage(pool, clock, timer, scheduler, actor, owner)
+        for ref in (actor, owner, timer):
+            ref.stop(block=False)
+        settle(pool)
+
+
+def test_jobs_of_one_kind_go_in_one_command(stage: Stage) -> None:
+    stage.advance(10)
+    stage.submit(900, kinds=1)
+    assert stage.submitted == 900
+    assert len(stage.scheduler.calls("submit")) == 1
+
+
+def test_jobs_that_all_differ_go_as_fast_as_the_budget_has_commands(stage: Stage) -> None:
+    stage.advance(10)
+    stage.submit(60, kinds=60)
+    assert 1 <= stage.submitted <= 4, "a burst of two seconds' worth"
+    for _ in range(20):
+        before = stage.submitted
+        stage.advance(1)
+        assert stage.submitted - before <= 3
+    # Other commands take their share, and nothing waits for the next poll.
+    assert 30 <= stage.submitted <= 60
+    stage.advance(60)
+    assert stage.submitted == 60
+
+
+def test_none_is_left_behind_or_sent_twice(stage: Stage) -> None:
+    stage.submit(40, kinds=7)
+    stage.advance(120)
+    names = [name for call in stage.scheduler.calls("submit") for name in call.names]
+    assert sorted(names) == [f"zzzzz-dz642-{number:015d}" for number in range(40)]
+
+
+class Announced(FakeScheduler):
+    """A scheduler that has a say in which nodes come."""
+
+    def __init__(self, context: SchedulerContext, cluster: FakeCluster) -> None:
+        super().__init__(context, cluster)
+        self.removed: list[str] = []
+        self.trouble = 0
+
+    def admit(self, newcomer: Newcomer) -> str:
+        if newcomer.host in newcomer.taken:
+            raise SchedulerError("no place is left")
+        return f"cloud-{newcomer.host}"
+
+    def remove(self, host: str) -> None:
+        if self.trouble:
+            self.trouble -= 1
+            raise SchedulerError("not now")
+        self.removed.append(host)
+
+
+class Listener(Actor):
+    """Who keeps what it is told."""
+
+    def __init__(self, heard: list[object]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def on_receive(self, message: object) -> None:
+        self._heard.append(message)
+
+
+def test_nodes_are_admitted_and_removed_until_that_is_done() -> None:
+    pool, clock, heard = InlinePool(), ManualClock(), list[object]()
+    scheduler = Announced(SchedulerContext("zzzzz", Path("/nonexistent")), FakeCluster(clock, []))
+    size = NodeSize("small", Resources(1, 1), 0.1)
+    with use_pool(pool):
+        timer = TimerActor.start(clock)
+        actor = SchedulerActor.start(scheduler, Pace(), timer, clock)
+        listener = Listener.start(heard)
+        actor.tell(ActUntil(1e9))
+        actor.tell(Admit(Newcomer("a", size), listener))
+        actor.tell(Admit(Newcomer("b", size, frozenset({"b"})), listener))
+        settle(pool)
+        assert heard == [Admitted("cloud-a"), NotAdmitted("no place is left")]
+        scheduler.trouble = 2
+        actor.tell(Remove("cloud-a"))
+        settle(pool)
+        assert scheduler.removed == []
+        advance(clock, timer, pool, 60)
+        assert scheduler.removed == ["cloud-a"]
+        for ref in (actor, listener, timer):
+            ref.stop(block=False)
+        settle(pool)
