@@ -8,6 +8,13 @@ import pytest
 from hypothesis import settings
 
 from tests.clusters.daemons import Site
+from tests.clusters.gridengine import (
+    H_VMEM_CONSUMABLE,
+    GridEngineCell,
+    GridEngineMissing,
+    GridEngineSettings,
+    GridQueue,
+)
 from tests.clusters.postgresql import PostgresCluster, PostgresqlMissing, postgres_cluster
 from tests.clusters.slurm import (
     SlurmCluster,
@@ -63,6 +70,29 @@ def slurm() -> Iterator[SlurmCluster]:
     try:
         running = SlurmCluster(SlurmSettings(nodes, partitions)).__enter__()
     except SlurmMissing as error:
+        pytest.skip(str(error))
+    yield running
+    running.__exit__()
+
+
+@pytest.fixture(scope="session")
+def gridengine() -> Iterator[GridEngineCell]:
+    """A Grid Engine of one host and two queues that lives as long as the tests: whoever uses it leaves nothing.
+
+    Its host has memory in two ways: h_vmem, by which jobs are limited, and `ram`, which is only counted.
+    """
+    settings = GridEngineSettings(
+        queues=(GridQueue("all.q"), GridQueue("large.q", slots=2)),
+        complexes=(
+            H_VMEM_CONSUMABLE,
+            "ram ram MEMORY <= YES YES 0 0",
+            "scratch scratch MEMORY <= YES YES 0 0",
+        ),
+        host_values=("h_vmem=16G", "ram=4G", "scratch=10G"),
+    )
+    try:
+        running = GridEngineCell(settings).__enter__()
+    except GridEngineMissing as error:
         pytest.skip(str(error))
     yield running
     running.__exit__()

@@ -1,0 +1,404 @@
+"""A real, private Grid Engine from Debian's packages: any user, free ports, nothing outside its directory.
+
+`python -m tests.clusters.gridengine` starts one for a person to play with.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+from tests.clusters import packages
+from tests.clusters.processes import (
+    ClusterFailed,
+    Daemon,
+    Den,
+    Ports,
+    call,
+    listens,
+    tail,
+    wait_until,
+)
+
+_PACKAGES = (
+    "gridengine-master",
+    "gridengine-exec",
+    "gridengine-client",
+    "gridengine-drmaa1.0",
+)
+PROGRAMS = Path("/usr/lib/gridengine")
+"""Where the programs are. What Debian has in /usr/bin are scripts around them that cost 60 ms and more a call."""
+_SHARE = Path("/usr/share/gridengine")
+_DRMAA = Path("/usr/lib/gridengine-drmaa/lib/libdrmaa.so.1.0")
+_ADMIN = "sgeadmin"
+
+H_VMEM_CONSUMABLE = "h_vmem h_vmem MEMORY <= YES YES 1G 0"
+"""For `GridEngineSettings.complexes`: memory that is used up, by each slot. With the usual default, 0, a job that
+does not ask for any is killed at once: 0 is its limit then."""
+
+
+class GridEngineMissing(Exception):
+    """It is not installed, and cannot be."""
+
+
+@dataclass(frozen=True)
+class GridQueue:
+    """A cluster queue."""
+
+    name: str = "all.q"
+    slots: int = 4
+    """On each host."""
+    hosts: tuple[str, ...] = ("@allhosts",)
+    options: tuple[tuple[str, str], ...] = ()
+    """Attributes as `qconf -sq` shows them, for instance ("terminate_method", "SIGTERM")."""
+
+
+@dataclass(frozen=True)
+class GridEngineSettings:
+    """What a cell is to be."""
+
+    queues: tuple[GridQueue, ...] = (GridQueue(),)
+    complexes: tuple[str, ...] = ()
+    """Lines as `qconf -sc` shows them; they replace those of the same name."""
+    host_values: tuple[str, ...] = ()
+    """How much of a consumable each exec host has, for instance h_vmem=4000M."""
+    managers: tuple[str, ...] = ()
+    """Users beside the one who starts it, who is one."""
+    configuration: tuple[tuple[str, str], ...] = ()
+    """Of the cell, as `qconf -sconf` shows it."""
+    scheduler: tuple[tuple[str, str], ...] = ()
+    """As `qconf -ssconf` shows it."""
+
+
+class GridEngineCell:
+    """A running Grid Engine while its `with` block lasts: this machine is master and exec host.
+
+    There is a parallel environment `smp`. Raises `GridEngineMissing`, with what to do about it.
+    """
+
+    env: Mapping[str, str]
+    """For clients and for the daemon under test: the process's own with SGE_ROOT, PATH and others."""
+    directory: Path
+    log_dir: Path
+    host: str
+    """The name of the exec host."""
+
+    def __init__(self, settings: GridEngineSettings | None = None) -> None:
+        self.settings = settings or GridEngineSettings()
+        self._stack = ExitStack()
+        self._masters: list[Daemon] = []
+        self._execds: dict[str, list[Daemon]] = {}
+
+    def __enter__(self) -> Self:
+        packages.ensure(_PACKAGES, _installed, GridEngineMissing, prepare=_own_name)
+        _own_name()
+        with self._stack:
+            self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, *argv: str, stdin: str = "", seconds: float = 60.0) -> str:
+        """What a client says on its standard output; a failure is an error."""
+        done = call(argv, env=self.env, stdin=stdin, seconds=seconds)
+        if done.returncode != 0:
+            said = f"{done.stdout}\n{done.stderr}".strip()
+            raise ClusterFailed(f"{' '.join(argv)} ended with {done.returncode}: {said}")
+        return done.stdout.strip()
+
+    def start_master(self) -> None:
+        """And wait until it answers."""
+        self._masters.append(self._daemon("sge_qmaster"))
+        self.wait_until(self._answers, 30, "sge_qmaster answers")
+
+    def stop_master(self) -> None:
+        """End it in order; jobs go on, and it knows them afterwards."""
+        for daemon in self._masters:
+            daemon.stop()
+
+    def kill_master(self) -> None:
+        """End it as a crash would."""
+        for daemon in self._masters:
+            daemon.kill()
+
+    def start_execd(self, host: str = "") -> None:
+        """The exec daemon of a host, of the only one by default."""
+        self._execds.setdefault(host or self.host, []).append(self._daemon("sge_execd"))
+
+    def kill_execd(self, host: str = "", *, jobs: bool = True) -> None:
+        """End it as a crash would; with `jobs` its jobs too: the machine dies."""
+        for daemon in self._execds[host or self.host]:
+            if jobs:
+                daemon.wipe_out()
+            else:
+                daemon.kill()
+
+    def queue_states(self) -> dict[str, str]:
+        """The letters of each queue instance, none for a good one: {"all.q@h1": "au"}."""
+        answer = ET.fromstring(self.run("qstat", "-f", "-xml"))
+        return {
+            row.findtext("name", ""): row.findtext("state", "") for row in answer.iter("Queue-List")
+        }
+
+    def job_states(self) -> dict[str, str]:
+        """The letters of each job that is not over, of all users: {"1": "r", "2.3": "qw"}."""
+        answer = ET.fromstring(self.run("qstat", "-u", "*", "-g", "d", "-xml"))
+        states = {}
+        for row in answer.iter("job_list"):
+            number, task = row.findtext("JB_job_number", ""), row.findtext("tasks", "")
+            states[f"{number}.{task}" if task else number] = row.findtext("state", "")
+        return states
+
+    def wait_for_queues(self, count: int, *, seconds: float = 30.0) -> None:
+        """Until so many queue instances are open for jobs."""
+        self.wait_until(
+            lambda: list(self.queue_states().values()).count("") >= count,
+            seconds,
+            f"{count} queue instances are open",
+        )
+
+    def wait_until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
+        """Raises `ClusterFailed`, with the last lines of the logs."""
+        wait_until(condition, seconds, what, self._logs)
+
+    def _start(self) -> None:
+        den = Den("sge-")
+        self._stack.callback(den.close)
+        ports = Ports()
+        self._stack.callback(ports.close)
+        self.directory = den.path
+        self.log_dir = den.path / "log"
+        self.host = socket.gethostname()
+        self._port = ports.take()
+        self._lay_out()
+        self.env = MappingProxyType(self._environment(ports.take()))
+        self._spool()
+        self.start_master()
+        self._configure()
+        self._add_exec_host(self.host)
+        self.start_execd()
+        self.wait_for_queues(len(self.settings.queues))
+
+    @property
+    def _common(self) -> Path:
+        return self.directory / "root" / "cell" / "common"
+
+    def _environment(self, execd_port: int) -> dict[str, str]:
+        return {
+            **os.environ,
+            "SGE_ROOT": str(self.directory / "root"),
+            "SGE_CELL": "cell",
+            "SGE_QMASTER_PORT": str(self._port),
+            "SGE_EXECD_PORT": str(execd_port),
+            "SGE_CLUSTER_NAME": f"p{self._port}",
+            "PATH": f"{PROGRAMS}:{os.environ.get('PATH', os.defpath)}",
+            "LD_LIBRARY_PATH": str(PROGRAMS),
+            "DRMAA_LIBRARY_PATH": str(_DRMAA),
+            # The library needs more room for its threads than glibc keeps for late comers.
+            "GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=16384",
+        }
+
+    def _lay_out(self) -> None:
+        root = self.directory / "root"
+        for name in ("spool/qmaster/job_scripts", "spool/execd", "log", "tmp"):
+            (self.directory / name).mkdir(parents=True)
+        (self.directory / "tmp").chmod(0o1777)
+        self._common.mkdir(parents=True)
+        architecture = call((str(_SHARE / "util/arch"),), env=os.environ).stdout.strip()
+        for name in ("bin", "utilbin", "lib"):
+            (root / name).mkdir()
+            (root / name / architecture).symlink_to(PROGRAMS)
+        (root / "util").symlink_to(_SHARE / "util")
+        (self._common / "act_qmaster").write_text(f"{self.host}\n")
+        # Where /etc/hosts gives 127.0.0.1 both names, the way back from the address finds the wrong one.
+        (self._common / "host_aliases").write_text(f"{self.host} localhost\n")
+        bootstrap = {
+            "admin_user": _administrator(),
+            "default_domain": "none",
+            "ignore_fqdn": "true",
+            "spooling_method": "classic",
+            "spooling_lib": "libspoolc",
+            "spooling_params": self._spooling,
+            "binary_path": str(PROGRAMS),
+            "qmaster_spool_dir": f"{self.directory}/spool/qmaster",
+            "security_mode": "none",
+            "listener_threads": "2",
+            "worker_threads": "2",
+            "scheduler_threads": "1",
+        }
+        (self._common / "bootstrap").write_text(_changed("", bootstrap.items()))
+
+    @property
+    def _spooling(self) -> str:
+        return f"{self._common};{self.directory}/spool/qmaster"
+
+    def _spool(self) -> None:
+        """What the master reads at its first start, written as the user who owns it."""
+        owner: dict[str, Any] = {}
+        if _administrator() != getpass.getuser():
+            owner = {"user": _ADMIN, "group": _ADMIN, "extra_groups": []}
+            subprocess.run(
+                ["chown", "-R", _ADMIN, self.directory / "spool", self._common], check=True
+            )
+        configuration = self.directory / "configuration"
+        default = (_SHARE / "default-configuration").read_text()
+        ours = {
+            **_CONFIGURATION,
+            "execd_spool_dir": f"{self.directory}/spool/execd",
+            **dict(self.settings.configuration),
+        }
+        configuration.write_text(_changed(default, ours.items()))
+        users = dict.fromkeys((getpass.getuser(), _administrator(), *self.settings.managers))
+        for words in (
+            ("spoolinit", "classic", "libspoolc", self._spooling, "init"),
+            ("spooldefaults.bin", "configuration", str(configuration)),
+            ("spooldefaults.bin", "complexes", f"{_SHARE}/util/resources/centry"),
+            ("spooldefaults.bin", "usersets", f"{_SHARE}/util/resources/usersets"),
+            ("spooldefaults.bin", "managers", *users),
+        ):
+            done = subprocess.run(
+                words, env=self.env, capture_output=True, text=True, check=False, **owner
+            )
+            if done.returncode != 0:
+                raise ClusterFailed(f"{' '.join(words)}: {done.stdout}{done.stderr}")
+
+    def _configure(self) -> None:
+        self.run("qconf", "-as", self.host)
+        scheduler = {**_SCHEDULER, **dict(self.settings.scheduler)}
+        self._define("-Msconf", _changed(self.run("qconf", "-ssconf"), scheduler.items()))
+        if self.settings.complexes:
+            ours = ((line.split()[0], line.split(None, 1)[1]) for line in self.settings.complexes)
+            self._define("-Mc", _changed(self.run("qconf", "-sc"), ours))
+        self.run("qconf", "-Ap", f"{_SHARE}/util/resources/pe/smp")
+        self._define("-Ahgrp", "group_name @allhosts\nhostlist NONE\n")
+        template = self.run("qconf", "-sq")
+        for queue in self.settings.queues:
+            attributes = {
+                "qname": queue.name,
+                "hostlist": " ".join(queue.hosts),
+                "slots": str(queue.slots),
+                # A busy machine takes jobs all the same.
+                "load_thresholds": "NONE",
+                "pe_list": "smp",
+                # Not /tmp: two cells would want the same names there.
+                "tmpdir": f"{self.directory}/tmp",
+                "shell_start_mode": "unix_behavior",
+                **dict(queue.options),
+            }
+            self._define("-Aq", _changed(template, attributes.items()))
+
+    def _add_exec_host(self, name: str) -> None:
+        values = ",".join(self.settings.host_values) or "NONE"
+        nothing = dict.fromkeys(_HOST_LISTS, "NONE")
+        host = {"hostname": name, **nothing, "complex_values": values}
+        self._define("-Ae", _changed("", host.items()))
+        self.run("qconf", "-aattr", "hostgroup", "hostlist", name, "@allhosts")
+
+    def _define(self, option: str, text: str) -> None:
+        file = self.directory / "object"
+        file.write_text(text)
+        self.run("qconf", option, str(file))
+
+    def _daemon(self, program: str) -> Daemon:
+        daemon = Daemon(
+            (program,),
+            env={**self.env, "SGE_ND": "1"},  # stay in the foreground
+            directory=self.directory,
+            log=self.log_dir / f"{program}.out",
+        )
+        self._stack.callback(daemon.wipe_out)
+        return daemon
+
+    def _answers(self) -> bool:
+        if not self._masters[-1].running:
+            raise ClusterFailed(f"sge_qmaster has ended\n{self._logs()}")
+        return listens(self._port) and call(("qconf", "-sh"), env=self.env).returncode == 0
+
+    def _logs(self) -> str:
+        spool = self.directory / "spool"
+        messages = (spool / "qmaster/messages", *sorted(spool.glob("execd/*/messages")))
+        return tail(*sorted(self.log_dir.iterdir()), *messages)
+
+
+_CONFIGURATION = {
+    "mailer": "/bin/true",
+    # Root may submit too.
+    "min_uid": "0",
+    "min_gid": "0",
+    "load_report_time": "00:00:02",
+    "max_unheard": "00:00:10",
+    "reschedule_unknown": "00:00:00",
+    "finished_jobs": "1000",
+    "loglevel": "log_info",
+    "gid_range": "20000-20200",
+    # Or qacct knows of an end 15 seconds later.
+    "reporting_params": "accounting=true reporting=false flush_time=00:00:01 "
+    "accounting_flush_time=00:00:00 joblog=false sharelog=00:00:00",
+}
+
+_SCHEDULER = {
+    "schedule_interval": "0:0:1",
+    "flush_submit_sec": "1",
+    "flush_finish_sec": "1",
+    "schedd_job_info": "true",
+    "job_load_adjustments": "NONE",
+    "load_adjustment_decay_time": "0:0:0",
+    "weight_waiting_time": "0.0",
+    "weight_urgency": "0.1",
+    "weight_ticket": "0.01",
+    "weight_priority": "1.0",
+}
+
+_HOST_LISTS = (
+    "load_scaling",
+    "complex_values",
+    "user_lists",
+    "xuser_lists",
+    "projects",
+    "xprojects",
+    "usage_scaling",
+    "report_variables",
+)
+
+
+def _changed(text: str, changes: Iterable[tuple[str, str]]) -> str:
+    """Lines `name value` with other values for some names."""
+    lines: dict[str, str] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        name = line.split(None, 1)[0] if line.strip() else ""
+        if name and not name.startswith("#"):
+            lines[name] = line
+    lines |= {name: f"{name} {value}" for name, value in changes}
+    return "".join(f"{line}\n" for line in lines.values())
+
+
+def _administrator() -> str:
+    """Who owns the cell's files: not root, whom the daemons do not trust on shared discs."""
+    return _ADMIN if os.geteuid() == 0 else getpass.getuser()
+
+
+def _installed() -> bool:
+    programs = ("sge_qmaster", "sge_execd", "qsub", "qconf", "qstat", "spoolinit")
+    return _DRMAA.exists() and all((PROGRAMS / program).exists() for program in programs)
+
+
+def _own_name() -> None:
+    name = socket.gethostname()
+    try:
+        socket.gethostbyname(name)
+    except OSError as error:
+        raise GridEngineMissing(
+            f"Grid Engine cannot be installed, nor run, where the machine's own name has no address:"
+            f" add {name} to /etc/hosts"
+        ) from error
