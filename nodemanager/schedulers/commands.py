@@ -71,6 +71,8 @@ class Commands:
         self._timeout_seconds = timeout_seconds
         # In any other language the words of a command would not be those we know.
         self._environment = {**inherited, "LC_ALL": "C.UTF-8", **environment}
+        self.count = 0
+        """How many were run."""
 
     def run(self, *argv: str, stdin: bytes = b"") -> Answer:
         """Run one command to its end. Raises `SchedulerError` when it does not answer."""
@@ -90,6 +92,7 @@ class Commands:
             return error
 
     def _run(self, call: Call) -> Answer:
+        self.count += 1
         try:
             process = subprocess.Popen(
                 call.argv,
