@@ -127,6 +127,11 @@ class Scheduler(abc.ABC):
     def __init__(self, context: SchedulerContext) -> None:
         self.context = context
 
+    @property
+    def commands_run(self) -> int:
+        """How many commands of a foreign program it has run so far."""
+        return 0
+
     @abc.abstractmethod
     def check(self) -> Sequence[Finding]:
         """Look at commands, versions, directories and limits; change nothing."""
