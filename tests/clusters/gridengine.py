@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import socket
 import subprocess
 import xml.etree.ElementTree as ET
@@ -15,9 +16,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
 from tests.clusters import packages
+from tests.clusters.hosts import HEAD, NamespaceHosts
 from tests.clusters.processes import (
     ClusterFailed,
     Daemon,
@@ -77,12 +79,15 @@ class GridEngineSettings:
     """Of the cell, as `qconf -sconf` shows it."""
     scheduler: tuple[tuple[str, str], ...] = ()
     """As `qconf -ssconf` shows it."""
+    hosts: tuple[str, ...] | None = None
+    """Not this machine is the exec host but these, in network namespaces; none at first is fine (see `add_host`)."""
 
 
 class GridEngineCell:
-    """A running Grid Engine while its `with` block lasts: this machine is master and exec host.
+    """A running Grid Engine while its `with` block lasts; there is a parallel environment `smp`.
 
-    There is a parallel environment `smp`. Raises `GridEngineMissing`, with what to do about it.
+    This machine is master and exec host, or with `hosts` master only. Raises `GridEngineMissing`, with what to do
+    about it, and `NamespacesMissing`.
     """
 
     env: Mapping[str, str]
@@ -90,7 +95,9 @@ class GridEngineCell:
     directory: Path
     log_dir: Path
     host: str
-    """The name of the exec host."""
+    """The name of the master's host."""
+    hosts: NamespaceHosts | None = None
+    """The exec hosts, if this machine is not the one."""
 
     def __init__(self, settings: GridEngineSettings | None = None) -> None:
         self.settings = settings or GridEngineSettings()
@@ -119,11 +126,11 @@ class GridEngineCell:
 
     def start_master(self) -> None:
         """And wait until it answers."""
-        self._masters.append(self._daemon("sge_qmaster"))
+        self._masters.append(self._daemon("sge_qmaster", self.host))
         self.wait_until(self._answers, 30, "sge_qmaster answers")
 
     def stop_master(self) -> None:
-        """End it in order; jobs go on, and it knows them afterwards."""
+        """End it in order, in some 6 seconds; jobs go on, and it knows them afterwards."""
         for daemon in self._masters:
             daemon.stop()
 
@@ -134,7 +141,8 @@ class GridEngineCell:
 
     def start_execd(self, host: str = "") -> None:
         """The exec daemon of a host, of the only one by default."""
-        self._execds.setdefault(host or self.host, []).append(self._daemon("sge_execd"))
+        host = host or self.host
+        self._execds.setdefault(host, []).append(self._daemon("sge_execd", host))
 
     def kill_execd(self, host: str = "", *, jobs: bool = True) -> None:
         """End it as a crash would; with `jobs` its jobs too: the machine dies."""
@@ -143,6 +151,25 @@ class GridEngineCell:
                 daemon.wipe_out()
             else:
                 daemon.kill()
+
+    def add_host(self, name: str, *, admit: bool = True) -> None:
+        """Switch a machine on that runs an exec daemon; only with `hosts`.
+
+        With `admit` the cell is told of it first, as its administrator would. Names h1 to h60 can be told to the cell
+        before the machine is there.
+        """
+        assert self.hosts is not None
+        if admit:
+            self.run("qconf", "-ah", name)
+            self.run("qconf", "-as", name)
+            self._add_exec_host(name)
+        self.hosts.add(name)
+        self.start_execd(name)
+
+    def drop_host(self, name: str) -> None:
+        """Pull the plug of a machine; the cell is not told."""
+        assert self.hosts is not None
+        self.hosts.drop(name)
 
     def queue_states(self) -> dict[str, str]:
         """The letters of each queue instance, none for a good one: {"all.q@h1": "au"}."""
@@ -179,22 +206,33 @@ class GridEngineCell:
         self._stack.callback(ports.close)
         self.directory = den.path
         self.log_dir = den.path / "log"
-        self.host = socket.gethostname()
+        self.log_dir.mkdir()
+        if self.settings.hosts is None:
+            self.host = socket.gethostname()
+        else:
+            self.host = HEAD
+            self.hosts = NamespaceHosts(self.directory, self.log_dir)
+            self._stack.callback(self.hosts.close)
         self._port = ports.take()
         self._lay_out()
         self.env = MappingProxyType(self._environment(ports.take()))
         self._spool()
         self.start_master()
         self._configure()
-        self._add_exec_host(self.host)
-        self.start_execd()
-        self.wait_for_queues(len(self.settings.queues))
+        if self.settings.hosts is None:
+            self._add_exec_host(self.host)
+            self.start_execd()
+            self.wait_for_queues(len(self.settings.queues))
+        for name in self.settings.hosts or ():
+            self.add_host(name)
+        self.wait_until(lambda: not any(self.queue_states().values()), 30, "all queues are open")
 
     @property
     def _common(self) -> Path:
         return self.directory / "root" / "cell" / "common"
 
     def _environment(self, execd_port: int) -> dict[str, str]:
+        programs = PROGRAMS if self.hosts is None else self.directory / "bin"
         return {
             **os.environ,
             "SGE_ROOT": str(self.directory / "root"),
@@ -202,7 +240,7 @@ class GridEngineCell:
             "SGE_QMASTER_PORT": str(self._port),
             "SGE_EXECD_PORT": str(execd_port),
             "SGE_CLUSTER_NAME": f"p{self._port}",
-            "PATH": f"{PROGRAMS}:{os.environ.get('PATH', os.defpath)}",
+            "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}",
             "LD_LIBRARY_PATH": str(PROGRAMS),
             "DRMAA_LIBRARY_PATH": str(_DRMAA),
             # The library needs more room for its threads than glibc keeps for late comers.
@@ -211,7 +249,7 @@ class GridEngineCell:
 
     def _lay_out(self) -> None:
         root = self.directory / "root"
-        for name in ("spool/qmaster/job_scripts", "spool/execd", "log", "tmp"):
+        for name in ("spool/qmaster/job_scripts", "spool/execd", "tmp", "bin"):
             (self.directory / name).mkdir(parents=True)
         (self.directory / "tmp").chmod(0o1777)
         self._common.mkdir(parents=True)
@@ -221,8 +259,11 @@ class GridEngineCell:
             (root / name / architecture).symlink_to(PROGRAMS)
         (root / "util").symlink_to(_SHARE / "util")
         (self._common / "act_qmaster").write_text(f"{self.host}\n")
-        # Where /etc/hosts gives 127.0.0.1 both names, the way back from the address finds the wrong one.
-        (self._common / "host_aliases").write_text(f"{self.host} localhost\n")
+        if self.hosts is None:
+            # Where /etc/hosts gives 127.0.0.1 both names, the way back from the address finds the wrong one.
+            (self._common / "host_aliases").write_text(f"{self.host} localhost\n")
+        else:
+            self._wrap_programs(self.hosts)
         bootstrap = {
             "admin_user": _administrator(),
             "default_domain": "none",
@@ -239,15 +280,23 @@ class GridEngineCell:
         }
         (self._common / "bootstrap").write_text(_changed("", bootstrap.items()))
 
+    def _wrap_programs(self, hosts: NamespaceHosts) -> None:
+        """Clients have to be where the hosts' names are known."""
+        for program in PROGRAMS.iterdir():
+            wrapped = shlex.join(hosts.inside(HEAD, str(program)))
+            script = self.directory / "bin" / program.name
+            script.write_text(f'#!/bin/sh\nexec {wrapped} "$@"\n')
+            script.chmod(0o755)
+
     @property
     def _spooling(self) -> str:
         return f"{self._common};{self.directory}/spool/qmaster"
 
     def _spool(self) -> None:
         """What the master reads at its first start, written as the user who owns it."""
-        owner: dict[str, Any] = {}
+        owner: tuple[str, ...] = ()
         if _administrator() != getpass.getuser():
-            owner = {"user": _ADMIN, "group": _ADMIN, "extra_groups": []}
+            owner = ("setpriv", f"--reuid={_ADMIN}", f"--regid={_ADMIN}", "--clear-groups")
             subprocess.run(
                 ["chown", "-R", _ADMIN, self.directory / "spool", self._common], check=True
             )
@@ -267,11 +316,8 @@ class GridEngineCell:
             ("spooldefaults.bin", "usersets", f"{_SHARE}/util/resources/usersets"),
             ("spooldefaults.bin", "managers", *users),
         ):
-            done = subprocess.run(
-                words, env=self.env, capture_output=True, text=True, check=False, **owner
-            )
-            if done.returncode != 0:
-                raise ClusterFailed(f"{' '.join(words)}: {done.stdout}{done.stderr}")
+            command = (*owner, str(PROGRAMS / words[0]), *words[1:])
+            self.run(*(command if self.hosts is None else self.hosts.inside(HEAD, *command)))
 
     def _configure(self) -> None:
         self.run("qconf", "-as", self.host)
@@ -310,13 +356,16 @@ class GridEngineCell:
         file.write_text(text)
         self.run("qconf", option, str(file))
 
-    def _daemon(self, program: str) -> Daemon:
+    def _daemon(self, program: str, host: str) -> Daemon:
+        command = (str(PROGRAMS / program),)
         daemon = Daemon(
-            (program,),
+            command if self.hosts is None else self.hosts.inside(host, *command),
             env={**self.env, "SGE_ND": "1"},  # stay in the foreground
             directory=self.directory,
-            log=self.log_dir / f"{program}.out",
+            log=self.log_dir / f"{program}-{host}.out",
         )
+        if self.hosts is not None:
+            self.hosts.belongs(host, daemon)
         self._stack.callback(daemon.wipe_out)
         return daemon
 

@@ -24,9 +24,6 @@ _BOUND_SECONDS = 20.0
 def main() -> None:
     """Keep until there is nothing to keep, or nobody to keep it for."""
     parent, directory, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    alive = os.pidfd_open(parent)
-    if os.getppid() != parent:
-        return
     woken, wake = os.pipe()
     for end in (woken, wake):
         os.set_blocking(end, False)
@@ -35,20 +32,30 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: ending.append(1))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    if command:
-        _start(command)
-    interesting = select.poll()
-    for end in (alive, woken):
-        interesting.register(end, select.POLLIN)
-    while not ending and (directory != "-" or _reap()):
-        ready = {descriptor for descriptor, _ in interesting.poll()}
-        if alive in ready:
-            break
-        if woken in ready:
-            os.read(woken, 4096)
+    try:
+        alive = os.pidfd_open(parent)
+    except ProcessLookupError:
+        alive = -1
+    if os.getppid() == parent and alive >= 0:
+        if command:
+            _start(command)
+        os.close(1)  # the word that signals are heard from now on
+        _watch(alive, woken, ending, stay=directory != "-")
     _kill_all()
     if directory != "-":
         _remove(Path(directory))
+
+
+def _watch(alive: int, woken: int, ending: list[int], *, stay: bool) -> None:
+    interesting = select.poll()
+    for descriptor in (alive, woken):
+        interesting.register(descriptor, select.POLLIN)
+    while not ending and (_reap() or stay):
+        ready = {descriptor for descriptor, _ in interesting.poll()}
+        if alive in ready:
+            return
+        if woken in ready:
+            os.read(woken, 4096)
 
 
 def _start(command: list[str]) -> None:
@@ -61,7 +68,6 @@ def _start(command: list[str]) -> None:
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
     )
     os.write(1, b"%d\n" % pid)
-    os.close(1)
 
 
 def _reap() -> bool:

@@ -33,9 +33,7 @@ class Daemon:
         self.command = tuple(command)
         with log.open("ab") as sink:
             self._keeper = _keep("-", *command, env=env, directory=directory, sink=sink.fileno())
-        assert self._keeper.stdout is not None
-        with self._keeper.stdout as said:
-            answer = said.read()
+        answer = _said(self._keeper)
         if not answer:
             self._keeper.wait()
             raise ClusterFailed(f"{command[0]} cannot be started: {tail(log)}")
@@ -91,12 +89,11 @@ class Den:
         except BaseException:
             shutil.rmtree(self.path)
             raise
+        _said(self._keeper)
 
     def close(self) -> None:
         self._keeper.terminate()
         self._keeper.wait(_BOUND_SECONDS)
-        if self._keeper.stdout:
-            self._keeper.stdout.close()
 
 
 class Ports:
@@ -193,3 +190,10 @@ def _keep(
         stderr=sink,
         start_new_session=True,
     )
+
+
+def _said(keeper: subprocess.Popen[bytes]) -> bytes:
+    """All that it says, after which it hears signals."""
+    assert keeper.stdout is not None
+    with keeper.stdout as said:
+        return said.read()

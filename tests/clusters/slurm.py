@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Self
 
 from tests.clusters import packages
+from tests.clusters.hosts import NamespaceHosts
 from tests.clusters.processes import (
     ClusterFailed,
     Daemon,
@@ -93,12 +94,14 @@ class SlurmSettings:
     """Users are authenticated by a munged; otherwise everybody is believed."""
     restd: bool = False
     """A slurmrestd listens on `SlurmCluster.restd_socket`."""
+    namespaces: bool = False
+    """There may be nodes in network namespaces (see `SlurmCluster.add_host`)."""
 
 
 class SlurmCluster:
     """A running Slurm while its `with` block lasts.
 
-    Raises `SlurmMissing`, with what to do about it.
+    Raises `SlurmMissing`, with what to do about it, and `NamespacesMissing`.
     """
 
     conf: Path
@@ -108,6 +111,8 @@ class SlurmCluster:
     directory: Path
     log_dir: Path
     restd_socket: Path
+    hosts: NamespaceHosts | None = None
+    """The machines that are not this one."""
 
     def __init__(self, settings: SlurmSettings | None = None) -> None:
         self.settings = settings or SlurmSettings()
@@ -153,6 +158,21 @@ class SlurmCluster:
                 daemon.wipe_out()
             else:
                 daemon.kill()
+
+    def add_host(self, node: SlurmNode) -> None:
+        """Switch a machine on that joins as a dynamic node, not named in slurm.conf; only with `namespaces`."""
+        assert self.hosts is not None
+        self._spool(node.name)
+        self.hosts.add(node.name)
+        command = ("slurmd", "-D", "-b", "-Z", "-N", node.name, "--conf", _size(node))
+        daemon = self._daemon(self.hosts.inside(node.name, *command), f"slurmd-{node.name}.out")
+        self.hosts.belongs(node.name, daemon)
+        self._nodes.setdefault(node.name, []).append(daemon)
+
+    def drop_host(self, name: str) -> None:
+        """Pull the plug of a machine; Slurm is not told."""
+        assert self.hosts is not None
+        self.hosts.drop(name)
 
     def node_pid(self, name: str) -> int:
         """The process of the slurmd started last."""
@@ -202,6 +222,9 @@ class SlurmCluster:
         self.env = MappingProxyType({**os.environ, "SLURM_CONF": str(self.conf), "PATH": _PATH})
         for name in ("etc", "log", "run", "state", "spool"):
             (den.path / name).mkdir()
+        if self.settings.namespaces:
+            self.hosts = NamespaceHosts(self.directory, self.log_dir)
+            self._stack.callback(self.hosts.close)
         self._write(ports)
         if self.settings.munge:
             self._start_munged()
@@ -220,7 +243,9 @@ class SlurmCluster:
             *_paths(self.directory),
             *_authentication(self.directory, munge=self.settings.munge),
             f"ClusterName={re.sub('[^a-z0-9]', '', self.directory.name)}",
+            f"SlurmctldHost=localhost({self.hosts.address if self.hosts else '127.0.0.1'})",
             f"SlurmctldPort={self._port}",
+            f"SlurmdPort={ports.take()}",
             f"SlurmUser={getpass.getuser()}",
             f"SlurmdUser={getpass.getuser()}",
             f"MinJobAge={self.settings.min_job_age_seconds}",
@@ -298,7 +323,6 @@ class SlurmCluster:
 
 
 _FIXED = (
-    "SlurmctldHost=localhost",
     "SlurmctldDebug=verbose",
     "SlurmdDebug=verbose",
     "MailProg=/bin/true",
@@ -384,15 +408,18 @@ def _authentication(directory: Path, *, munge: bool) -> tuple[str, ...]:
 
 
 def _node_line(node: SlurmNode, port: int) -> str:
-    words = [
-        f"NodeName={node.name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}",
-        f"CPUs={node.cpus} RealMemory={node.memory_mb} TmpDisk={node.tmp_mb} Weight={node.weight}",
-    ]
+    place = f"NodeName={node.name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
+    return f"{place} {_size(node)} State={node.kind.value}"
+
+
+def _size(node: SlurmNode) -> str:
+    words = [f"CPUs={node.cpus} RealMemory={node.memory_mb} TmpDisk={node.tmp_mb}"]
+    words.append(f"Weight={node.weight}")
     if node.features:
         words.append(f"Feature={','.join(node.features)}")
     if node.gpus:
         words.append(f"Gres=gpu:{node.gpus}")
-    return " ".join((*words, f"State={node.kind.value}"))
+    return " ".join(words)
 
 
 def _gres_line(node: SlurmNode, directory: Path) -> str:
