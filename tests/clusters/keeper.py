@@ -85,7 +85,7 @@ def _kill_all() -> None:
     """Again and again: who is killed leaves children, and they are ours then."""
     deadline = time.monotonic() + _BOUND_SECONDS
     while _reap() and time.monotonic() < deadline:
-        for pid in _descendants():
+        for pid in descendants(os.getpid()):
             try:
                 os.kill(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
@@ -93,7 +93,8 @@ def _kill_all() -> None:
         time.sleep(0.005)
 
 
-def _descendants() -> list[int]:
+def descendants(ancestor: int) -> list[int]:
+    """All processes below one."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -104,7 +105,8 @@ def _descendants() -> list[int]:
             continue
         parent = int(status.rpartition(")")[2].split()[1])
         children.setdefault(parent, []).append(int(entry.name))
-    found, todo = [], [os.getpid()]
+    found: list[int] = []
+    todo = [ancestor]
     while todo:
         below = children.get(todo.pop(), [])
         found += below
