@@ -306,6 +306,8 @@ class Node:
     """The scheduler's or operator's words for a node that takes no work."""
     preemptible: bool = False
     """It can be taken away at any time (spot): only for containers that said they bear that."""
+    admitted: bool = False
+    """It is there because a node manager of this cluster had it admitted: with its machine it has to go."""
 
 
 NODE_VARIABLE = "NODEMANAGER_NODE"

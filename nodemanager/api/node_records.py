@@ -63,6 +63,14 @@ class CleanRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NameRecord:
+    """The record's machine joins the scheduler under another name than the API gave it. Not answered."""
+
+    uuid: str
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
 class ListRecords:
     """Every record there is; answered by `RecordList`."""
 
@@ -76,11 +84,11 @@ class RecordList:
     records: tuple[NodeRecord, ...]
 
 
-_Asked: TypeAlias = MakeRecord | CleanRecord | ListRecords
+_Asked: TypeAlias = MakeRecord | CleanRecord | NameRecord | ListRecords
 
 
 class RecordActor(BatchingActor[NodesApi]):
-    """Answers `MakeRecord` and `ListRecords`, and does `CleanRecord`."""
+    """Answers `MakeRecord` and `ListRecords`, and does `CleanRecord` and `NameRecord`."""
 
     def __init__(
         self,
@@ -101,7 +109,7 @@ class RecordActor(BatchingActor[NodesApi]):
         match message:
             case ListRecords() if message in self._asked:
                 pass
-            case MakeRecord() | CleanRecord() | ListRecords():
+            case MakeRecord() | CleanRecord() | NameRecord() | ListRecords():
                 self._asked.append(message)
                 self._gathered()
             case _:
@@ -113,7 +121,9 @@ class RecordActor(BatchingActor[NodesApi]):
                 case MakeRecord() as asked:
                     self._answer_make(asked)
                 case CleanRecord(uuid, why):
-                    self._clean(uuid, why)
+                    self._change(uuid, lambda api: api.clean_node_record(uuid, why))
+                case NameRecord(uuid, hostname):
+                    self._change(uuid, lambda api: api.name_node_record(uuid, hostname))
                 case ListRecords(reply_to):
                     self._answer_list(reply_to)
             self._asked.popleft()
@@ -159,13 +169,13 @@ class RecordActor(BatchingActor[NodesApi]):
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
-    def _clean(self, uuid: str, why: str) -> None:
+    def _change(self, uuid: str, change: Callable[[NodesApi], None]) -> None:
         try:
-            self._api().clean_node_record(uuid, why)
+            change(self._api())
         except ApiRefused as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 log.warning(
-                    "the API refuses to clean the record %s: %s",
+                    "the API refuses to change the record %s: %s",
                     uuid,
                     error,
                     extra={"action": "api_refused", "node_record": uuid},

@@ -79,6 +79,10 @@ class NodesApi(Protocol):
         """Its machine is gone: free slot, name and address, and say why in `last_action`."""
         ...
 
+    def name_node_record(self, uuid: str, hostname: str) -> None:
+        """Its machine joins the scheduler under this name."""
+        ...
+
     def remove_node_record(self, uuid: str) -> None:
         """Forget the record; no machine can ping it any more."""
         ...
@@ -117,6 +121,10 @@ class ArvadosNodes:
             "info": {"dispatcher": self._dispatcher, "last_action": last_action},
         }
         call(self._api.nodes().update(uuid=uuid, body={"node": attributes}))
+
+    def name_node_record(self, uuid: str, hostname: str) -> None:
+        """See `NodesApi.name_node_record`."""
+        call(self._api.nodes().update(uuid=uuid, body={"node": {"hostname": hostname}}))
 
     def remove_node_record(self, uuid: str) -> None:
         """See `NodesApi.remove_node_record`."""

@@ -26,9 +26,10 @@ from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings, N
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.wishlist import WishlistActor
 from nodemanager.model import NodeSize
-from nodemanager.nodes.arbiter import ArbiterActor, NodePeers
+from nodemanager.nodes.arbiter import ArbiterActor
 from nodemanager.nodes.order import OrderTemplate
 from nodemanager.nodes.policy import NodePolicy
+from nodemanager.nodes.surroundings import NodePeers
 from nodemanager.schedulers.actor import Pace, SchedulerActor
 from nodemanager.schedulers.base import Scheduler
 
@@ -113,7 +114,9 @@ class Plant:
         scheduler_actor = start(SchedulerActor, scheduler, self.pace, timer, clock)
         nodes = None
         if self.nodes is not None:
-            nodes = self._start_nodes(start, self.nodes, scheduler_actor, dispatcher)
+            nodes = self._start_nodes(
+                start, self.nodes, scheduler_actor, dispatcher, admits=scheduler.admits
+            )
         # All others wait to be told something; the dispatcher begins when it knows them.
         dispatcher.tell(
             Peers(
@@ -130,7 +133,13 @@ class Plant:
         return started
 
     def _start_nodes(
-        self, start: Callable[..., Ref], plant: NodePlant, scheduler: Ref, dispatcher: Ref
+        self,
+        start: Callable[..., Ref],
+        plant: NodePlant,
+        scheduler: Ref,
+        dispatcher: Ref,
+        *,
+        admits: bool,
     ) -> NodeActors:
         timer, clock = self.timer, self.clock
         cloud = start(CloudActor, plant.pace, timer, clock, unpaced=plant.in_process)
@@ -150,5 +159,5 @@ class Plant:
                 dispatcher=self.name,
                 stale_after_seconds=plant.record_stale_seconds,
             )
-        arbiter.tell(NodePeers(scheduler, cloud, wishlist, dispatcher, timer, records))
+        arbiter.tell(NodePeers(scheduler, cloud, wishlist, dispatcher, timer, records, admits))
         return NodeActors(cloud, wishlist, arbiter)

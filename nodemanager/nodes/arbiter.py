@@ -37,6 +37,7 @@ from nodemanager.nodes.messages import (
     Assess,
     Behave,
     Booted,
+    BootOutcome,
     Decision,
     Dissolve,
     GetNodesStatus,
@@ -46,48 +47,33 @@ from nodemanager.nodes.messages import (
     NodesStatus,
     NodeStanding,
     Outlook,
-    Ref,
     ReleaseBrake,
     Stay,
     WishesChanged,
     Wishlist,
     Withdraw,
 )
-from nodemanager.nodes.node import NodeSurroundings
-from nodemanager.nodes.order import OrderTemplate
+from nodemanager.nodes.order import OrderTemplate, host_of
+from nodemanager.nodes.orphans import Places, orphaned_records
 from nodemanager.nodes.plan import Plan, plan
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import NodePhase
-from nodemanager.nodes.stock import (
-    Stock,
-    bootable_cores,
-    offer_of,
-    rooms_of,
-    staleness,
-)
+from nodemanager.nodes.status import status_of
+from nodemanager.nodes.stock import Stock, bootable_cores, offer_of, rooms_of, staleness
+from nodemanager.nodes.surroundings import NodePeers, NodeSurroundings
 from nodemanager.nodes.why import held_by
-from nodemanager.schedulers.messages import Look, SchedulerSilent, SchedulerView, Subscribe
+from nodemanager.schedulers.messages import (
+    Look,
+    Remove,
+    SchedulerSilent,
+    SchedulerView,
+    Subscribe,
+)
 
 log = logging.getLogger(__name__)
 
-ORPHAN_SECONDS = 600.0
-"""A record that no machine is known for is freed when nothing was heard of it for so long: a machine whose
-create was lost may still turn up."""
 HISTORY = 500
 """Decisions that are kept for people to look at."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodePeers:
-    """The actors an arbiter works with."""
-
-    scheduler: Ref
-    cloud: Ref
-    wishlist: Ref
-    dispatcher: Ref
-    timer: Ref
-    records: Ref | None = None
-    """None when machines have no records at the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +105,9 @@ class ArbiterActor(Actor):
         self._peers: NodePeers | None = None
         self._around: NodeSurroundings | None = None
         self._fleet = Fleet(sizes)
+        self._places = Places()
+        self._machine_hosts: frozenset[str] = frozenset()
+        """Of all machines of this cluster, whoever ordered them, by the last list."""
         self._scheduler_nodes: dict[str, Node] = {}
         self._heard: dict[str, float | None] = {"cloud": None, "scheduler": None, "API": None}
         self._lessons = Lessons()
@@ -212,6 +201,7 @@ class ArbiterActor(Actor):
             clock=self._clock,
             policy=self._policy,
             template=self._template,
+            admits=peers.admits,
         )
         peers.cloud.tell(FollowCloud(self.actor_ref))
         peers.scheduler.tell(Subscribe(self.actor_ref))
@@ -224,6 +214,7 @@ class ArbiterActor(Actor):
         self._heard["cloud"] = asked_at
         if self._around is None:
             return
+        self._machine_hosts = frozenset(host_of(node) for node in nodes)
         listed = {node.name: node for node in nodes if self._template.is_ours(node)}
         for name, node in listed.items():
             if name not in self._fleet:
@@ -235,7 +226,19 @@ class ArbiterActor(Actor):
         self._heard["scheduler"] = view.asked_at
         self._scheduler_nodes = {node.name: node for node in view.nodes}
         self._fleet.show_scheduler(self._scheduler_nodes, view.asked_at)
+        if self._to.admits and self._hears_cloud:
+            hosts = self._fleet.hosts | self._machine_hosts
+            for host in self._places.orphans(hosts, view.nodes, self._clock.elapsed()):
+                words = "the scheduler expects %s, and there is no such machine: removed there"
+                log.warning(words, host, extra={"action": "place_orphaned", "host": host})
+                self._to.scheduler.tell(Remove(host))
         self._consider()
+
+    @property
+    def _hears_cloud(self) -> bool:
+        """Whether a machine that is not listed can be said not to exist."""
+        at = self._heard["cloud"]
+        return at is not None and self._clock.elapsed() - at <= self._policy.poll_stale_after
 
     def _ask_records(self) -> None:
         """How machines announce themselves; only people and the words of a failed boot depend on it."""
@@ -249,16 +252,14 @@ class ArbiterActor(Actor):
     def _see_records(self, records: tuple[NodeRecord, ...]) -> None:
         """Tell the nodes, and free the records of machines that never came or have gone unnoticed."""
         self._fleet.show_records(records)
-        peers, now = self._to, self._clock.wall()
-        if peers.records is None or self._heard["cloud"] is None:
-            return
-        for record in records:
-            ours = record.dispatcher == self._template.dispatcher and bool(record.order)
-            silent = now - record.seen_at > ORPHAN_SECONDS
-            if ours and silent and record.order not in self._fleet:
-                peers.records.tell(CleanRecord(record.uuid, "its machine is gone"))
+        if self._to.records is not None and self._hears_cloud:
+            orders = {standing.name for standing in self._fleet.standings}
+            me, now = self._template.dispatcher, self._clock.wall()
+            for record in orphaned_records(records, me, orders, now):
+                self._to.records.tell(CleanRecord(record.uuid, "its machine is gone"))
 
     def _note_standing(self, standing: NodeStanding) -> None:
+        self._places.note(standing)
         before = self._fleet.note(standing)
         if before is None:
             return
@@ -299,6 +300,9 @@ class ArbiterActor(Actor):
             )
         elif before.is_on(policy) and not brake.is_on(policy):
             self._record(f"the brake is off: {booted.name} {booted.words}", {})
+        if booted.outcome is BootOutcome.JOINED:
+            # Jobs that no node could hold until now need not wait until the scheduler is due again.
+            self._to.scheduler.tell(Look())
 
     def _see_failure(self, failure: ChildFailed) -> None:
         """A node actor crashed: the next cloud list brings the machine back."""
@@ -386,7 +390,7 @@ class ArbiterActor(Actor):
         if around is None:
             return
         for size in made.boot:
-            self._fleet.boot(around, size)
+            self._fleet.boot(around, size, self._machine_hosts | self._places.hosts)
         for name, why in made.leave.items():
             self._fleet.tell(name, Leave(why))
         for name in made.stay:
@@ -411,28 +415,12 @@ class ArbiterActor(Actor):
         self._history.append(Decision(self._clock.wall(), sentence, numbers))
 
     def _status(self) -> NodesStatus:
-        stock, wishlist, now = self._take_stock(), self._last_wishlist, self._clock.elapsed()
-        shortages, brake = stock.shortages, stock.brake
-        return NodesStatus(
-            nodes=stock.nodes,
-            wishlist={} if wishlist is None else wishlist.sizes,
-            waiting=0 if wishlist is None else sum(d.count for d in wishlist.demands),
-            unplaced=0 if wishlist is None else sum(wishlist.packing.unplaced.values()),
-            price=stock.price,
-            quota=stock.quota.limit,
-            unavailable={
-                name: shortages.until(name) - now for name in sorted(shortages.unavailable(now))
-            },
-            brake=brake.last if brake.is_on(self._policy) else "",
-            stale=stock.stale,
+        return status_of(
+            self._take_stock(),
+            self._last_wishlist,
+            self._policy,
             outcomes=dict(self._outcomes),
             history=tuple(self._history),
-            idle_times={
-                node.host: now - node.idle_since
-                for node in stock.nodes
-                if node.idle_since is not None
-            },
-            bootable_cores=bootable_cores(stock, self._policy),
         )
 
 

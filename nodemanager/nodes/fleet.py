@@ -12,9 +12,10 @@ from nodemanager.api.nodes import NodeRecord, pairs
 from nodemanager.clouds.base import SIZE_TAG, CloudNode
 from nodemanager.model import Node, NodeSize
 from nodemanager.nodes.messages import CloudIs, NodeStanding, RecordIs, Ref, SchedulerIs
-from nodemanager.nodes.node import NodeActor, NodeSurroundings
+from nodemanager.nodes.node import NodeActor
 from nodemanager.nodes.order import host_of
 from nodemanager.nodes.states import NodePhase
+from nodemanager.nodes.surroundings import InUse, NodeSurroundings
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,11 @@ class Fleet:
         return tuple(member.standing for member in self._members.values())
 
     @property
+    def hosts(self) -> frozenset[str]:
+        """Their names in the scheduler."""
+        return frozenset(member.standing.host for member in self._members.values())
+
+    @property
     def existing(self) -> int:
         """Machines that the cloud has made: those that count against a quota."""
         uncounted = (NodePhase.ASKED, NodePhase.GONE)
@@ -48,11 +54,11 @@ class Fleet:
 
     # Who belongs to it.
 
-    def boot(self, around: NodeSurroundings, size: NodeSize) -> None:
-        """Start the actor of a new node."""
+    def boot(self, around: NodeSurroundings, size: NodeSize, other_hosts: frozenset[str]) -> None:
+        """Start the actor of a new node, which may not join under one of `other_hosts`."""
         name = around.template.new_name()
         records = frozenset(standing.record_uuid for standing in self.standings)
-        actor = NodeActor.boot(around, name, size, records)
+        actor = NodeActor.boot(around, name, size, InUse(records, self.hosts | other_hosts))
         wall = around.clock.wall()
         self._members[name] = _Member(actor, NodeStanding(name, name, size, NodePhase.ASKED, wall))
 

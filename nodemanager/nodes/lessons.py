@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from nodemanager.clouds.errors import NoCapacity, QuotaExceeded
+from nodemanager.clouds.errors import QuotaExceeded
 from nodemanager.model import NodeSize, Resources
-from nodemanager.nodes.limits import Brake, Quota, Shortages, first_pause
+from nodemanager.nodes.limits import Brake, Quota, Shortages
 from nodemanager.nodes.messages import Booted, BootOutcome
 from nodemanager.nodes.policy import NodePolicy
 
@@ -34,9 +34,8 @@ class Lessons:
             case BootOutcome.REFUSED if isinstance(booted.error, QuotaExceeded):
                 return replace(self, quota=self.quota.refused(existing, policy, now))
             case BootOutcome.REFUSED if booted.size is not None:
-                pause = first_pause(policy, no_capacity=isinstance(booted.error, NoCapacity))
                 name, words = booted.size.name, booted.words
-                short = self.shortages.short(name, words, pause, policy, now)
+                short = self.shortages.short(name, words, booted.error, policy, now)
                 return replace(self, shortages=short)
             case BootOutcome.FAILED | BootOutcome.DISAPPEARED if not booted.proved:
                 words = f"{booted.name}: {booted.words}"

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from nodemanager.clouds.errors import NoCapacity
 from nodemanager.nodes.policy import NodePolicy
+
+
+class NoPlace(NoCapacity):
+    """The scheduler has no place for another machine of this size, so the cloud was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +49,13 @@ class Quota:
 
 
 FAILED_CREATE_SECONDS = 5.0
-"""The first pause of a size after a create that failed for a reason of no sort of its own."""
+"""The first pause of a size after a create that failed for a reason of no sort of its own, or when the scheduler
+has no place: there the next node that goes makes one."""
 
 
-def first_pause(policy: NodePolicy, *, no_capacity: bool) -> float:
+def first_pause(error: Exception | None, policy: NodePolicy) -> float:
     """How long a size is left alone after the first of several refusals in a row."""
-    if no_capacity:
+    if isinstance(error, NoCapacity) and not isinstance(error, NoPlace):
         return policy.capacity_pause
     return min(FAILED_CREATE_SECONDS, policy.capacity_pause)
 
@@ -61,6 +67,8 @@ class Pause:
     until: float
     seconds: float
     words: str
+    by_scheduler: bool = False
+    """It is the scheduler that has no place, not the cloud."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +78,18 @@ class Shortages:
     pauses: Mapping[str, Pause] = field(default_factory=dict)
 
     def short(
-        self, size: str, words: str, first: float, policy: NodePolicy, now: float
+        self, size: str, words: str, error: Exception | None, policy: NodePolicy, now: float
     ) -> Shortages:
-        """The cloud refused a node of `size`, in these words; the `first` pause is that many seconds."""
+        """A node of `size` was refused, in these words and because of `error`."""
         before = self.pauses.get(size)
         if before is not None and now < before.until:
             # Another order of the same moment; one shortage.
             return self
-        seconds = first
+        seconds = first = first_pause(error, policy)
         if before is not None and now - before.until <= policy.capacity_pause_max:
             seconds = min(max(first, 2 * before.seconds), policy.capacity_pause_max)
-        return Shortages({**self.pauses, size: Pause(now + seconds, seconds, words)})
+        pause = Pause(now + seconds, seconds, words, isinstance(error, NoPlace))
+        return Shortages({**self.pauses, size: pause})
 
     def had(self, size: str) -> Shortages:
         """A node of `size` was created."""

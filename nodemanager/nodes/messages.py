@@ -125,6 +125,8 @@ class NodeStanding:
     """It has announced itself there."""
     proved: bool = False
     """It has shown that it is of use; see `BootOutcome.PROVED`."""
+    admitted: bool = False
+    """A scheduler that admits nodes keeps a place for it under `host`."""
 
     @property
     def price(self) -> float:
@@ -139,7 +141,7 @@ class BootOutcome(StrEnum):
     PROVED = "proved"
     """It joined and has been of use."""
     REFUSED = "refused"
-    """The cloud did not create it."""
+    """The cloud did not create it, or the scheduler had no place for it."""
     FAILED = "failed"
     """It never joined, or was lost before it had proved itself."""
     ABORTED = "aborted"
@@ -150,8 +152,8 @@ class BootOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """How a boot came out, told once for each outcome. `error` is the cloud's, for REFUSED; `proved` says that it
-    had been of use before."""
+    """How a boot came out, told once for each outcome. `error` says what sort of refusal it was, for REFUSED;
+    `proved` that it had been of use before."""
 
     name: str
     size: NodeSize | None

@@ -8,13 +8,18 @@ after a restart the tags of the machine and the scheduler say all that is known 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from nodemanager.actors.actor import Actor
-from nodemanager.api.node_records import CleanRecord, MakeRecord, RecordMade, RecordRefused
+from nodemanager.api.node_records import (
+    CleanRecord,
+    MakeRecord,
+    NameRecord,
+    RecordMade,
+    RecordRefused,
+)
 from nodemanager.api.nodes import NodeRecord
-from nodemanager.clock import Clock
 from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode, CloudState
 from nodemanager.clouds.errors import CERTAIN, CloudError, QuotaExceeded
 from nodemanager.clouds.messages import (
@@ -28,15 +33,13 @@ from nodemanager.clouds.messages import (
     Forgone,
     TagNode,
 )
-from nodemanager.model import NodeSize, format_seconds
+from nodemanager.model import NodeSize
+from nodemanager.nodes.limits import NoPlace
 from nodemanager.nodes.messages import (
     Behave,
-    Booted,
-    BootOutcome,
     CloudIs,
     Kill,
     Leave,
-    NodeStanding,
     RecordIs,
     Ref,
     SchedulerIs,
@@ -44,41 +47,29 @@ from nodemanager.nodes.messages import (
     Withdraw,
 )
 from nodemanager.nodes.observe import seen_in_cloud, seen_in_scheduler
-from nodemanager.nodes.order import (
-    OrderTemplate,
-    Ping,
-    behaviour_of,
-    host_of,
-    ordered_at_of,
-    record_of,
-)
-from nodemanager.nodes.policy import NodePolicy
-from nodemanager.nodes.report import epitaph, outcomes_of, standing_of, verdict
+from nodemanager.nodes.order import Ping, behaviour_of, host_of, ordered_at_of, record_of
+from nodemanager.nodes.report import epitaph, verdict
+from nodemanager.nodes.reporter import Reporter
 from nodemanager.nodes.states import (
     Asked,
     Behaviour,
     NodeSituation,
     NodeStep,
-    age,
     next_step,
 )
-from nodemanager.schedulers.messages import Drain, NodeSet, Resume
+from nodemanager.nodes.surroundings import InUse, NodeSurroundings
+from nodemanager.schedulers.base import Newcomer
+from nodemanager.schedulers.messages import (
+    Admit,
+    Admitted,
+    Drain,
+    NodeSet,
+    NotAdmitted,
+    Remove,
+    Resume,
+)
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSurroundings:
-    """What all node actors of an arbiter share; one object, never changed."""
-
-    arbiter: Ref
-    cloud: Ref
-    scheduler: Ref
-    records: Ref | None
-    """None when machines have no records at the API."""
-    clock: Clock
-    policy: NodePolicy
-    template: OrderTemplate
 
 
 class NodeActor(Actor):
@@ -88,27 +79,30 @@ class NodeActor(Actor):
         self,
         around: NodeSurroundings,
         situation: NodeSituation,
-        records_in_use: frozenset[str] = frozenset(),
+        in_use: InUse | None = None,
     ) -> None:
         super().__init__()
         self._around = around
         self._situation = situation
-        self._records_in_use = records_in_use
+        self._in_use = in_use or InUse()
         self._ping: Ping | None = None
-        self._standing: NodeStanding | None = None
-        self._told: set[BootOutcome] = set()
+        self._reporter = Reporter(around)
         self._over = False
         self._doubtful = False
         """The create failed, and the machine may turn up all the same: its record is left to it."""
 
     @classmethod
-    def boot(
-        cls, around: NodeSurroundings, name: str, size: NodeSize, records_in_use: frozenset[str]
-    ) -> Ref:
-        """Order a machine of `size`. A record of other machines, `records_in_use`, is not taken for it."""
-        record = Asked.DONE if around.records is None else Asked.NO
-        situation = NodeSituation(name, name, size, around.clock.wall(), record)
-        return cls.start_under(around.arbiter, name, around, situation, records_in_use)
+    def boot(cls, around: NodeSurroundings, name: str, size: NodeSize, in_use: InUse) -> Ref:
+        """Order a machine of `size`. What other machines have is not taken for it."""
+        situation = NodeSituation(
+            name,
+            name,
+            size,
+            around.clock.wall(),
+            record=Asked.DONE if around.records is None else Asked.NO,
+            admission=Asked.NO if around.admits else Asked.DONE,
+        )
+        return cls.start_under(around.arbiter, name, around, situation, in_use)
 
     @classmethod
     def adopt(cls, around: NodeSurroundings, cloud: CloudNode, size: NodeSize | None) -> Ref:
@@ -143,6 +137,10 @@ class NodeActor(Actor):
             case RecordRefused(_, error):
                 # As a rule there is no free slot, which is a quota of the API's.
                 self._note_refusal(QuotaExceeded(f"the API gives it no record: {error}"))
+            case Admitted(host):
+                self._note_admitted(host)
+            case NotAdmitted(error):
+                self._note_refusal(NoPlace(error))
             case RecordIs(record):
                 self._change(pinged=record.first_ping_at is not None)
             case Created(node):
@@ -185,6 +183,15 @@ class NodeActor(Actor):
         if self._situation.killed:
             self._withdraw()
 
+    def _note_admitted(self, host: str) -> None:
+        """The scheduler expects it, perhaps under another name than the one that was proposed."""
+        records, situation = self._around.records, self._situation
+        if records is not None and situation.record_uuid and host != situation.host:
+            records.tell(NameRecord(situation.record_uuid, host))
+        self._change(admission=Asked.DONE, host=host)
+        if situation.killed:
+            self._withdraw()
+
     def _note_created(self, cloud: CloudNode) -> None:
         self._change(created=Asked.DONE, cloud=cloud, created_at=self._around.clock.elapsed())
         behaviour = self._situation.behaviour
@@ -196,7 +203,7 @@ class NodeActor(Actor):
         situation = self._situation
         if situation.created is Asked.YES:
             self._around.cloud.tell(Forgo(situation.name))
-        elif situation.created is Asked.NO and situation.record is not Asked.YES:
+        elif situation.may_be_withdrawn:
             self._change(over="it was not wanted any more")
 
     def _note_refusal(self, error: CloudError) -> None:
@@ -211,7 +218,7 @@ class NodeActor(Actor):
         )
         self._doubtful = not isinstance(error, CERTAIN)
         self._change(over=f"it was not created: {error}")
-        self._tell_outcome(BootOutcome.REFUSED, str(error), error)
+        self._reporter.refused(self._situation, error)
 
     def _note_destroyed(self) -> None:
         """The cloud has answered; if later lists still have it, it is destroyed once more."""
@@ -252,9 +259,9 @@ class NodeActor(Actor):
         wall, elapsed = around.clock.wall(), around.clock.elapsed()
         step = next_step(self._situation, around.policy, wall, elapsed)
         # Before the step is taken: one that is being destroyed does not show any more that it has failed.
-        self._tell_outcomes(step, wall, elapsed)
+        self._reporter.outcomes(self._situation, step)
         self._take(step, elapsed)
-        self._tell_standing(wall, elapsed)
+        self._reporter.standing(self._situation)
         if step is NodeStep.LET_GO:
             self._over = True
             self.stop()
@@ -264,6 +271,8 @@ class NodeActor(Actor):
         match step:
             case NodeStep.MAKE_RECORD:
                 self._make_record()
+            case NodeStep.ADMIT:
+                self._admit()
             case NodeStep.CREATE:
                 self._create()
             case NodeStep.DRAIN:
@@ -275,28 +284,35 @@ class NodeActor(Actor):
                 around.scheduler.tell(Resume(situation.host, self.actor_ref))
             case NodeStep.DESTROY:
                 self._destroy()
-            case NodeStep.LET_GO:
-                if around.records is not None and situation.record_uuid and not self._doubtful:
-                    around.records.tell(CleanRecord(situation.record_uuid, epitaph(situation)))
-            case NodeStep.WAIT:
+            case NodeStep.LET_GO if not self._doubtful:
+                self._clean_up()
+            case NodeStep.WAIT | NodeStep.LET_GO:
                 pass
 
+    @property
+    def _size(self) -> NodeSize:
+        """Of one that is being ordered."""
+        if self._situation.size is None:
+            raise RuntimeError(f"{self._situation.name} was ordered without a size")
+        return self._situation.size
+
     def _make_record(self) -> None:
-        situation, records = self._situation, self._around.records
-        if records is None or situation.size is None:
-            raise RuntimeError(f"{situation.name} was ordered without a size, or needs no record")
+        situation, records, size = self._situation, self._around.records, self._size
+        if records is None:
+            raise RuntimeError(f"{situation.name} needs no record")
         self._change(record=Asked.YES)
-        size = situation.size
-        records.tell(
-            MakeRecord(situation.name, size.name, size.price, self.actor_ref, self._records_in_use)
-        )
+        in_use = self._in_use.records
+        records.tell(MakeRecord(situation.name, size.name, size.price, self.actor_ref, in_use))
+
+    def _admit(self) -> None:
+        self._change(admission=Asked.YES)
+        newcomer = Newcomer(self._situation.host, self._size, self._in_use.hosts)
+        self._around.scheduler.tell(Admit(newcomer, self.actor_ref))
 
     def _create(self) -> None:
         situation = self._situation
-        if situation.size is None:
-            raise RuntimeError(f"{situation.name} was ordered without a size")
         order = self._around.template.order(
-            situation.name, situation.host, situation.size, situation.ordered_at, self._ping
+            situation.name, situation.host, self._size, situation.ordered_at, self._ping
         )
         self._change(created=Asked.YES)
         self._around.cloud.tell(CreateNode(order, self.actor_ref))
@@ -322,48 +338,11 @@ class NodeActor(Actor):
         self._change(condemned=why, destroy=Asked.YES, destroy_tries=tries)
         around.cloud.tell(DestroyNode(situation.cloud, self.actor_ref))
 
-    # What the arbiter has to know.
-
-    def _tell_outcome(
-        self, outcome: BootOutcome, words: str, error: CloudError | None = None
-    ) -> None:
-        if outcome in self._told:
-            return
-        self._told.add(outcome)
-        situation = self._situation
-        lived = age(situation, self._around.clock.wall())
-        proved = BootOutcome.PROVED in self._told
-        message = Booted(situation.name, situation.size, outcome, words, lived, error, proved)
-        self._around.arbiter.tell(message)
-        if outcome is BootOutcome.REFUSED:
-            # That was warned of.
-            return
-        log.info(
-            "%s: %s (%s after it was ordered)",
-            situation.name,
-            words,
-            format_seconds(lived),
-            extra={"action": "boot_outcome", "node": situation.name, "outcome": outcome.value},
-        )
-
-    def _tell_outcomes(self, step: NodeStep, wall: float, elapsed: float) -> None:
-        """How its boot came out, as far as that is known by now; each outcome once."""
-        news = outcomes_of(
-            self._situation,
-            step,
-            frozenset(self._told),
-            self._around.policy,
-            wall=wall,
-            elapsed=elapsed,
-        )
-        for outcome, words, error in news:
-            self._tell_outcome(outcome, words, error)
-
-    def _tell_standing(self, wall: float, elapsed: float) -> None:
-        """How it is, whenever that changes."""
+    def _clean_up(self) -> None:
+        """Give back what it had: the place in the scheduler, the record at the API."""
         around, situation = self._around, self._situation
-        proved = BootOutcome.PROVED in self._told
-        standing = standing_of(situation, around.policy, wall, elapsed, proved=proved)
-        if standing != self._standing:
-            self._standing = standing
-            around.arbiter.tell(standing)
+        if around.admits and situation.admission is Asked.DONE:
+            around.scheduler.tell(Remove(situation.host))
+            self._change(admission=Asked.NO)
+        if around.records is not None and situation.record_uuid:
+            around.records.tell(CleanRecord(situation.record_uuid, epitaph(situation)))

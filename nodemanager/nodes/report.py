@@ -50,6 +50,7 @@ def standing_of(
         record_uuid=situation.record_uuid,
         pinged=situation.pinged,
         proved=proved,
+        admitted=situation.admission is Asked.DONE,
     )
 
 

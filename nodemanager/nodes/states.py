@@ -38,7 +38,8 @@ class NodePhase(StrEnum):
     """The life of a node of ours."""
 
     ASKED = "asked"
-    """The cloud has been, or is about to be, asked for the machine."""
+    """The cloud has been, or is about to be, asked for the machine. Where the scheduler has to admit it, that
+    comes first."""
     BOOTING = "booting"
     """The machine exists and has not joined the scheduler."""
     IDLE = "idle"
@@ -106,6 +107,8 @@ class NodeSituation:
     record: Asked = Asked.DONE
     """Its record at the API's `nodes`; DONE also where machines have none."""
     record_uuid: str = ""
+    admission: Asked = Asked.DONE
+    """Whether the scheduler keeps a place for it; DONE also where it takes in whatever comes."""
     pinged: bool = False
     """It has announced itself at its record."""
     created: Asked = Asked.NO
@@ -147,6 +150,11 @@ class NodeSituation:
     """When the cloud last answered that."""
     over: str = ""
     """Why there will be no machine: it was forgone, or refused. Empty otherwise."""
+
+    @property
+    def may_be_withdrawn(self) -> bool:
+        """Whether neither the cloud has been asked for it, nor anybody else who would have to be told."""
+        return self.created is Asked.NO and Asked.YES not in (self.record, self.admission)
 
     @property
     def is_broken(self) -> bool:
@@ -206,6 +214,8 @@ class NodeStep(StrEnum):
 
     WAIT = "wait"
     MAKE_RECORD = "make-record"
+    ADMIT = "admit"
+    """Announce it to the scheduler, which may say under which name it has to join."""
     CREATE = "create"
     DRAIN = "drain"
     RESUME = "resume"
@@ -260,10 +270,12 @@ def next_step(
 
 
 def _before_it_exists(situation: NodeSituation) -> NodeStep:
-    match situation.record, situation.created:
-        case Asked.NO, _:
+    match situation.record, situation.admission, situation.created:
+        case Asked.NO, _, _:
             return NodeStep.MAKE_RECORD
-        case Asked.DONE, Asked.NO:
+        case Asked.DONE, Asked.NO, _:
+            return NodeStep.ADMIT
+        case Asked.DONE, Asked.DONE, Asked.NO:
             return NodeStep.CREATE
         case _:
             return NodeStep.WAIT

@@ -152,11 +152,17 @@ class _Words:
     def _none_to_be_had(self, names: list[str]) -> Reason:
         shortages, now = self._stock.shortages, self._stock.elapsed
         first = min(names, key=shortages.until)
+        pause, sizes = shortages.pauses[first], " or ".join(names[:MOST_NAMES])
+        sentence = f"the cloud gives no {sizes}: {pause.words}"
+        advice = "more sizes, or a higher [Cloud] max_price_factor, would give it a choice"
+        if pause.by_scheduler:
+            sentence = f"the scheduler has no place for another {sizes}: {pause.words}"
+            advice = "let the scheduler's administrators define more such nodes"
         return Reason(
             ReasonToken.NO_CAPACITY,
-            f"the cloud gives no {' or '.join(names[:MOST_NAMES])}: {shortages.pauses[first].words}",
+            sentence,
             facts={"sizes": names},
-            advice="more sizes, or a higher [Cloud] max_price_factor, would give it a choice",
+            advice=advice,
             since=self._stock.wall,
             next_attempt_at=self._in(shortages.until(first) - now),
         )

@@ -13,7 +13,7 @@ import logging
 import math
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nodemanager.actors.actor import Actor, tell_if_alive
@@ -24,7 +24,7 @@ from nodemanager.actors.timer import Schedule
 from nodemanager.clock import Clock
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Node
-from nodemanager.schedulers.base import JobSpec, Scheduler
+from nodemanager.schedulers.base import JobSpec, Newcomer, Scheduler
 from nodemanager.schedulers.jobs import JobBook, JobReport, PollResult
 from nodemanager.schedulers.messages import (
     Admit,
@@ -86,6 +86,8 @@ class SchedulerActor(Actor):
         self._priorities: dict[str, int] = {}
         self._forgotten: dict[str, None] = {}
         self._node_orders: dict[str, Drain | Resume | Admit | Remove] = {}
+        self._admitted: set[str] = set()
+        """Names given out and not taken back: several nodes may ask in one turn, none knowing of the others."""
         self._turn_told = False
         self._poll_wanted = True
         self._poll_pace = PollPace(pace.poll_seconds, pace.max_poll_seconds)
@@ -248,9 +250,19 @@ class SchedulerActor(Actor):
                 self._scheduler.resume(node)
                 tell_if_alive(reply_to, NodeSet(node, False, self._clock.elapsed()))
             case Admit(newcomer, reply_to):
-                tell_if_alive(reply_to, Admitted(self._scheduler.admit(newcomer)))
+                tell_if_alive(reply_to, Admitted(self._admit(newcomer)))
             case Remove():
                 self._scheduler.remove(node)
+                self._admitted.discard(node)
+
+    def _admit(self, newcomer: Newcomer) -> str:
+        taken = newcomer.taken | self._admitted - {newcomer.host}
+        host = self._scheduler.admit(replace(newcomer, taken=taken))
+        self._admitted.add(host)
+        if isinstance(self._node_orders.get(host), Remove):
+            # Of a former node of that name, which failed just now and would have been repeated.
+            del self._node_orders[host]
+        return host
 
     def _note_unset(self, node: str, order: Drain | Resume | Admit | Remove, error: str) -> None:
         log.warning("%s: %s", node, error, extra={"action": "set_node", "node": node})

@@ -13,10 +13,11 @@ from nodemanager.clouds.base import CloudNode, CloudState
 from nodemanager.clouds.messages import Created, CreateNode
 from nodemanager.model import Node, NodeSize, NodeState, Resources
 from nodemanager.nodes.messages import Booted, CloudIs, NodeStanding, SchedulerIs
-from nodemanager.nodes.node import NodeActor, NodeSurroundings
+from nodemanager.nodes.node import NodeActor
 from nodemanager.nodes.order import OrderTemplate
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import DRAIN_PREFIX
+from nodemanager.nodes.surroundings import InUse, NodeSurroundings
 from nodemanager.schedulers.messages import NodeSet
 
 GIB = 1 << 30
@@ -40,8 +41,11 @@ class Ear(Actor):
 class NodeBench:
     """What the actor said is in `cloud`, `scheduler` and `arbiter`, oldest first."""
 
-    def __init__(self, policy: NodePolicy, *, with_records: bool = False) -> None:
-        """`with_records`: the machine has a record at the API, which has to be made first."""
+    def __init__(
+        self, policy: NodePolicy, *, with_records: bool = False, admits: bool = False
+    ) -> None:
+        """`with_records`: the machine has a record at the API, which has to be made first. `admits`: the
+        scheduler has to admit it, too."""
         self.policy = policy
         self.clock = ManualClock()
         # Times that are 0 are taken for none by careless code.
@@ -60,14 +64,19 @@ class NodeBench:
             clock=self.clock,
             policy=policy,
             template=OrderTemplate("zzzzz", "me"),
+            admits=admits,
         )
         self.name = "node1"
-        self.actor = NodeActor.boot(self.around, self.name, SIZE, frozenset())
+        in_use = InUse(hosts=frozenset({"node2", "node3"}))
+        self.actor = NodeActor.boot(self.around, self.name, SIZE, in_use)
         self.pool.run_until_idle()
-        tags: dict[str, str] = {}
+        self.machine = CloudNode("i-1", self.name, SIZE.name, CloudState.RUNNING)
+        self._ordered()
+
+    def _ordered(self) -> None:
+        """The machine has the tags of the order, once there is one."""
         for asked in self.told(CreateNode, self.cloud):
-            tags.update(asked.order.tags)
-        self.machine = CloudNode("i-1", self.name, SIZE.name, CloudState.RUNNING, tags)
+            self.machine = replace(self.machine, tags=asked.order.tags)
 
     def adopt(self, **tags: str) -> None:
         """A new actor for the same machine, as after a restart; what the old one said is forgotten."""
@@ -99,6 +108,7 @@ class NodeBench:
     # What the cloud and the scheduler say.
 
     def created(self) -> None:
+        self._ordered()
         self.tell(Created(self.machine))
 
     def listed(self, state: CloudState | None = CloudState.RUNNING) -> None:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodemanager.nodes.limits import Brake, Quota, Shortages, first_pause
+from nodemanager.clouds.errors import CloudError, NoCapacity
+from nodemanager.nodes.limits import Brake, NoPlace, Quota, Shortages, first_pause
 from nodemanager.nodes.policy import NodePolicy
 
 POLICY = NodePolicy(
@@ -66,9 +67,12 @@ class TestQuota:
         assert last is None or last > nodes
 
 
+NONE_LEFT = NoCapacity("none left")
+
+
 class TestShortages:
     def test_a_size_is_left_alone_for_a_while(self) -> None:
-        shortages = Shortages().short("a", "none left", 60, POLICY, now=100)
+        shortages = Shortages().short("a", "none left", NONE_LEFT, POLICY, now=100)
         assert shortages.unavailable(159) == {"a"}
         assert shortages.unavailable(160) == frozenset()
         assert shortages.until("a") == 160
@@ -76,31 +80,42 @@ class TestShortages:
     def test_pauses_double_up_to_a_limit(self) -> None:
         shortages, now, pauses = Shortages(), 0.0, []
         for _ in range(8):
-            shortages = shortages.short("a", "none left", 60, POLICY, now)
+            shortages = shortages.short("a", "none left", NONE_LEFT, POLICY, now)
             pauses.append(shortages.until("a") - now)
             now = shortages.until("a")
         assert pauses == [60, 120, 240, 480, 960, 1800, 1800, 1800]
 
     def test_refusals_of_one_burst_are_one_shortage(self) -> None:
-        shortages = Shortages().short("a", "none left", 60, POLICY, now=100)
-        assert shortages.short("a", "none left", 60, POLICY, now=101) == shortages
+        shortages = Shortages().short("a", "none left", NONE_LEFT, POLICY, now=100)
+        assert shortages.short("a", "none left", NONE_LEFT, POLICY, now=101) == shortages
 
     def test_a_success_ends_it(self) -> None:
-        shortages = Shortages().short("a", "x", 60, POLICY, 0).short("b", "x", 60, POLICY, 0)
+        shortages = (
+            Shortages().short("a", "x", NONE_LEFT, POLICY, 0).short("b", "x", NONE_LEFT, POLICY, 0)
+        )
         assert shortages.had("a").unavailable(1) == {"b"}
-        again = shortages.had("a").short("a", "x", 60, POLICY, 1)
+        again = shortages.had("a").short("a", "x", NONE_LEFT, POLICY, 1)
         assert again.until("a") == 61, "it begins with a short pause again"
 
     def test_what_is_long_past_makes_no_pause_longer(self) -> None:
-        shortages = Shortages().short("a", "x", 60, POLICY, now=0)
+        shortages = Shortages().short("a", "x", NONE_LEFT, POLICY, now=0)
         later = 60 + POLICY.capacity_pause_max + 1
-        assert shortages.short("a", "x", 60, POLICY, later).until("a") == later + 60
+        assert shortages.short("a", "x", NONE_LEFT, POLICY, later).until("a") == later + 60
 
-    @pytest.mark.parametrize(("no_capacity", "seconds"), [(True, 60.0), (False, 5.0)])
-    def test_an_error_of_no_sort_is_tried_again_sooner(
-        self, no_capacity: bool, seconds: float
+    @pytest.mark.parametrize(
+        ("error", "seconds"),
+        [(NONE_LEFT, 60.0), (CloudError("?"), 5.0), (None, 5.0), (NoPlace("no place"), 5.0)],
+    )
+    def test_what_may_be_over_soon_is_tried_again_sooner(
+        self, error: CloudError | None, seconds: float
     ) -> None:
-        assert first_pause(POLICY, no_capacity=no_capacity) == seconds
+        assert first_pause(error, POLICY) == seconds
+
+    def test_it_is_known_who_had_no_place(self) -> None:
+        shortages = Shortages().short("a", "x", NONE_LEFT, POLICY, 0)
+        shortages = shortages.short("b", "x", NoPlace("no place"), POLICY, 0)
+        assert not shortages.pauses["a"].by_scheduler
+        assert shortages.pauses["b"].by_scheduler
 
 
 class TestBrake:
