@@ -128,9 +128,12 @@ class _Words:
         if self._limit.nodes > 0 and offer.max_price is not None and cheapest > offer.max_price:
             return self._too_dear()
         if self._limit.nodes > 0 and missing:
+            pauses = self._stock.shortages.pauses
+            full = all(pauses[name].by_scheduler for name in missing)
+            who = "the scheduler has no place for" if full else "the cloud gives none of"
             return Reason(
                 ReasonToken.NO_CAPACITY,
-                "the cloud gives none of the cheaper sizes, and the others cost too much for it",
+                f"{who} the cheaper sizes, and the others cost too much for it",
                 facts={"unavailable": missing},
                 advice="[Cloud] max_price_factor says how much more a node may cost",
                 since=self._stock.wall,

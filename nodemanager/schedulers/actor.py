@@ -265,10 +265,12 @@ class SchedulerActor(Actor):
         return host
 
     def _note_unset(self, node: str, order: Drain | Resume | Admit | Remove, error: str) -> None:
+        if isinstance(order, Admit):
+            # Who asked says so.
+            tell_if_alive(order.reply_to, NotAdmitted(error))
+            return
         log.warning("%s: %s", node, error, extra={"action": "set_node", "node": node})
         match order:
-            case Admit(_, reply_to):
-                tell_if_alive(reply_to, NotAdmitted(error))
             case Remove():
                 # Nobody else would remember it; the next turn tries again.
                 self._node_orders.setdefault(node, order)

@@ -28,6 +28,7 @@ from nodemanager.outcome import End
 from nodemanager.schedulers.base import (
     Job,
     JobSpec,
+    Newcomer,
     Poll,
     Scheduler,
     SchedulerContext,
@@ -51,6 +52,8 @@ class Fault(Enum):
     PRIORITISE = "prioritise raises"
     NODES = "nodes raises"
     DRAIN = "drain raises, and the node still takes work"
+    ADMIT = "admit raises, and nothing was admitted"
+    REMOVE = "remove raises, and nothing was removed"
     LOSS = "an accepted job (not call) vanishes at once without a trace"
 
 
@@ -188,6 +191,29 @@ class FakeScheduler(Scheduler):
         self._begin("resume", (node,))
         self._set_drain(node, None)
 
+    @property
+    def admits(self) -> bool:
+        """See `FakeCluster.admits`."""
+        return self.cluster.admits
+
+    def admit(self, newcomer: Newcomer) -> str:
+        """See the base class."""
+        self._begin("admit", (newcomer.host,))
+        self._spoil(Fault.ADMIT)
+        with self.cluster.turn():
+            host = self.cluster.admit(newcomer)
+        if host is None:
+            names = ", ".join(self.cluster.places)
+            raise SchedulerError(f"fake: none of the nodes that are defined is left: {names}")
+        return host
+
+    def remove(self, host: str) -> None:
+        """See the base class."""
+        self._begin("remove", (host,))
+        self._spoil(Fault.REMOVE)
+        with self.cluster.turn():
+            self.cluster.forget_node(host)
+
     def listen(self, changed: Callable[[], None]) -> None:
         """`changed` is called from the thread that made something happen."""
         self.cluster.listen(changed)
@@ -213,6 +239,8 @@ class FakeScheduler(Scheduler):
             )
         if spec.name in self.faults.refused:
             return Submission(spec.name, refused=self.faults.refused[spec.name])
+        if self.cluster.leaves_unplaced and not self.cluster.has_node_for(spec):
+            return Submission(spec.name, unplaced="no node there is could hold it")
         if self.cluster.is_too_big(spec.resources):
             return Submission(spec.name, refused="no node is large enough")
         limit = self.faults.max_jobs

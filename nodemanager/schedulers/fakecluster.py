@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -23,14 +23,15 @@ from typing import TypeAlias
 
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.fit import fits, shares_partition
-from nodemanager.model import JobState, Node, NodeState, Resources
+from nodemanager.model import JobState, Node, NodeSize, NodeState, Resources
 from nodemanager.outcome import End, EndKind
-from nodemanager.schedulers.base import Job, JobSpec
+from nodemanager.schedulers.base import Job, JobSpec, Newcomer
 
 SUCCESS = End(EndKind.EXITED)
 
 BIG = Resources(1_000_000, 1 << 60, 1 << 60, 1_000_000)
 """The default node: room for everything."""
+NONE = Resources(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,16 @@ class FakeCluster:
         """Whether ended jobs stay in the listing; otherwise only `look_up` knows them."""
         self.refuses_too_big = True
         """Whether a job that fits no node is refused; otherwise it waits for a larger node."""
+        self.leaves_unplaced = False
+        """Whether a job that no node could hold is neither refused nor queued, but left with whoever submits."""
+        self.admits = False
+        """Whether a node joins only after it was announced, and stays as a lost one until it is removed."""
+        self.places: Sequence[str] = ()
+        """With `admits`: the names that the site has defined; without any, each joins under its own."""
+        self.admitted: dict[str, NodeSize] = {}
+        """By name: what was announced and not removed."""
+        self.unannounced: list[str] = []
+        """Nodes that wanted to join and had not been admitted."""
         self.starts: Counter[str] = Counter()
         self._jobs: dict[str, FakeJob] = {}
         self._queues: dict[_Kind, list[_Place]] = {}
@@ -180,7 +191,11 @@ class FakeCluster:
     def add_node(self, node: Node) -> None:
         """A node joins (or is replaced by) the one of that name, all of it free."""
         with self.turn():
-            self._machines[node.name] = _Machine(replace(node, free=node.total))
+            if self.admits and node.name not in self.admitted:
+                self.unannounced.append(node.name)
+                return
+            joined = replace(node, free=node.total, admitted=self.admits)
+            self._machines[node.name] = _Machine(joined)
 
     def fail_node(self, name: str) -> None:
         """The node goes down and every job on it is lost."""
@@ -202,7 +217,8 @@ class FakeCluster:
         with self.turn():
             if name in self._machines:
                 self.fail_node(name)
-                del self._machines[name]
+                if not self.admits:
+                    del self._machines[name]
 
     def job(self, name: str) -> FakeJob | None:
         """The job of that name, also after its end; None if it was never accepted, lost or forgotten."""
@@ -232,6 +248,30 @@ class FakeCluster:
             outermost = self._depth == 0
         if outermost:
             self._notify()
+
+    def admit(self, newcomer: Newcomer) -> str | None:
+        """The name under which it may join; None when there is no place. As in a real one, a defined name on
+        which nothing has joined does not show whether it was given out: `newcomer.taken` says that."""
+        host = newcomer.host
+        if self.places and host not in self.admitted:
+            free = (name for name in self.places if name not in newcomer.taken)
+            found = next(free, None)
+            if found is None:
+                return None
+            host = found
+        self.admitted[host] = newcomer.size
+        return host
+
+    def forget_node(self, name: str) -> None:
+        """Nothing of the node is left; one that is not known is none."""
+        self.admitted.pop(name, None)
+        if name in self._machines:
+            self.fail_node(name)
+            del self._machines[name]
+
+    def has_node_for(self, spec: JobSpec) -> bool:
+        """Whether the job could run on some node if that were empty."""
+        return any(machine.could_hold(spec) for machine in self._machines.values())
 
     def is_too_big(self, resources: Resources) -> bool:
         """Whether a job of that size is to be refused."""
@@ -281,8 +321,13 @@ class FakeCluster:
             del self._jobs[name]
 
     def nodes(self) -> list[Node]:
-        """All nodes, with what is free on each."""
-        return [machine.node for machine in self._machines.values()]
+        """All nodes, with what is free on each; with them those that were created when they were admitted, and
+        have not joined."""
+        expected = [] if self.places else [n for n in self.admitted if n not in self._machines]
+        return [
+            *(machine.node for machine in self._machines.values()),
+            *(Node(n, NodeState.DOWN, NONE, NONE, admitted=True) for n in expected),
+        ]
 
     def set_drain(self, name: str, reason: str | None) -> bool:
         """Drain a node (a reason) or resume it (None); False when there is no such node."""

@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from nodemanager.api.node_records import CleanRecord, RecordMade
+from nodemanager.api.node_records import CleanRecord, NameRecord, RecordMade
 from nodemanager.api.nodes import NodeRecord
-from nodemanager.clouds.base import CloudNode, CloudState
+from nodemanager.clouds.base import HOST_TAG, CloudNode, CloudState
 from nodemanager.clouds.errors import CloudError
 from nodemanager.clouds.messages import (
     CreateFailed,
@@ -32,7 +33,8 @@ from nodemanager.clouds.messages import (
     Forgone,
 )
 from nodemanager.model import Node, NodeState, Resources
-from nodemanager.nodes.messages import Behave, Kill, Leave, Stay, Withdraw
+from nodemanager.nodes.limits import NoPlace
+from nodemanager.nodes.messages import Behave, Booted, Kill, Leave, Stay, Withdraw
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import (
     DOWN_VIEWS,
@@ -49,7 +51,16 @@ from nodemanager.nodes.states import (
     phase_of,
     readiness,
 )
-from nodemanager.schedulers.messages import Drain, NodeSet, Resume
+from nodemanager.schedulers.base import Newcomer
+from nodemanager.schedulers.messages import (
+    Admit,
+    Admitted,
+    Drain,
+    NodeSet,
+    NotAdmitted,
+    Remove,
+    Resume,
+)
 from tests.nodes.bench import OURS, SIZE, NodeBench
 
 PAGE = Path(__file__).parents[2] / "docs/reference/node-states.md"
@@ -99,6 +110,7 @@ def now(situation: NodeSituation) -> tuple[str, str]:
 
 LOST: dict[str, Any] = {"joined_at": NOW - 600, "down_views": DOWN_VIEWS}
 DRAINED: dict[str, Any] = {"drain": Asked.DONE, "drained_at": NOW - 10}
+UNMADE: dict[str, Any] = {"cloud": None, "created": Asked.NO}
 BROKEN: dict[str, Any] = {"cloud": machine(CloudState.BROKEN)}
 STOPPING: dict[str, Any] = {
     "cloud": machine(CloudState.STOPPING),
@@ -114,6 +126,10 @@ HELD: dict[str, Any] = {"behaviour": Behaviour.HOLD}
         (situation(cloud=None, created=Asked.NO, record=Asked.NO), "asked", "make-record"),
         (situation(cloud=None, created=Asked.NO, record=Asked.YES), "asked", "wait"),
         (situation(cloud=None, created=Asked.NO), "asked", "create"),
+        (situation(**UNMADE, record=Asked.NO, admission=Asked.NO), "asked", "make-record"),
+        (situation(**UNMADE, record=Asked.YES, admission=Asked.NO), "asked", "wait"),
+        (situation(**UNMADE, admission=Asked.NO), "asked", "admit"),
+        (situation(**UNMADE, admission=Asked.YES), "asked", "wait"),
         (situation(cloud=None, created=Asked.YES), "asked", "wait"),
         (situation(), "booting", "wait"),
         (situation(NodeState.IDLE), "idle", "wait"),
@@ -426,6 +442,69 @@ class TestTheActor:
         assert not bench.told(CreateNode, bench.cloud)
         assert bench.told(CleanRecord, bench.records)
 
+    def test_a_scheduler_that_admits_nodes_is_asked_before_the_cloud(self) -> None:
+        with closing(NodeBench(POLICY, with_records=True, admits=True)) as bench:
+            record = NodeRecord("zzzzz-7ekkf-000000000000001", WALL, hostname="compute7")
+            assert not bench.told(Admit, bench.scheduler)
+            bench.tell(RecordMade("node1", record))
+            [admit] = bench.told(Admit, bench.scheduler)
+            assert admit.newcomer == Newcomer("compute7", SIZE, frozenset({"node2", "node3"}))
+            assert not bench.told(CreateNode, bench.cloud)
+            bench.tell(Admitted("slot3"))
+            [create] = bench.told(CreateNode, bench.cloud)
+            assert create.order.tags[HOST_TAG] == bench.standings[-1].host == "slot3"
+            assert bench.told(NameRecord, bench.records) == [NameRecord(record.uuid, "slot3")]
+            assert bench.phase == "asked"
+
+    def test_one_that_is_not_admitted_is_not_ordered_and_has_not_failed(self) -> None:
+        with closing(NodeBench(POLICY, admits=True)) as bench:
+            bench.tell(NotAdmitted("none left"))
+            assert not bench.told(CreateNode, bench.cloud)
+            assert not bench.told(Remove, bench.scheduler)
+            assert bench.outcomes == ["refused"]
+            [booted] = bench.told(Booted, bench.arbiter)
+            assert isinstance(booted.error, NoPlace)
+            assert not bench.standings[-1].admitted
+            assert not bench.actor.is_alive()
+
+    def test_what_was_admitted_is_removed_when_it_is_gone(self) -> None:
+        with closing(NodeBench(replace(POLICY, shutdown_windows=(0, 9)), admits=True)) as bench:
+            bench.tell(Admitted("slot3"))
+            bench.join()
+            bench.tell(Kill("node1", "because"), Destroyed("i-1"))
+            assert not bench.told(Remove, bench.scheduler), "it may still be there"
+            assert bench.standings[-1].admitted
+            bench.listed(None)
+            assert bench.told(Remove, bench.scheduler) == [Remove("slot3")]
+            assert not bench.standings[-1].admitted
+
+    def test_what_was_admitted_for_a_machine_of_a_former_process_is_removed_too(self) -> None:
+        with closing(NodeBench(POLICY, admits=True)) as bench:
+            bench.tell(Admitted("slot3"))
+            bench.created()
+            bench.adopt()
+            assert not bench.told(Admit, bench.scheduler)
+            for _ in range(LISTS_WITHOUT):
+                bench.listed()
+                bench.listed(None)
+                bench.listed(None)
+            assert bench.told(Remove, bench.scheduler) == [Remove("slot3")]
+
+    def test_one_that_is_killed_while_the_scheduler_is_asked_is_not_ordered(self) -> None:
+        with closing(NodeBench(POLICY, admits=True)) as bench:
+            bench.tell(Kill("node1", "a mistake"))
+            assert bench.actor.is_alive(), "the place has to be given back"
+            bench.tell(Admitted("slot3"))
+            assert not bench.told(CreateNode, bench.cloud)
+            assert bench.told(Remove, bench.scheduler) == [Remove("slot3")]
+
+    def test_one_that_may_still_turn_up_keeps_its_place(self) -> None:
+        with closing(NodeBench(POLICY, admits=True)) as bench:
+            bench.tell(Admitted("slot3"), CreateFailed("node1", CloudError("timed out")))
+            assert not bench.actor.is_alive()
+            assert not bench.told(Remove, bench.scheduler)
+            assert bench.standings[-1].admitted
+
     def test_one_taken_up_after_a_restart_is_not_judged_before_the_scheduler_is_asked(
         self, bench: NodeBench
     ) -> None:
@@ -507,13 +586,18 @@ class Messages(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = NodeBench(replace(POLICY, shutdown_windows=(1, 1), boot_fail_after=120))
+        self.admits = self.admitted = False
+        self.bench = self._bench()
         self.view: Node | None = None
         self.viewed_at = float("-inf")
         self.killed = False
         self.seen = 0
         self.before = NodePhase.ASKED
         self.behaviour = Behaviour.RUN
+
+    def _bench(self) -> NodeBench:
+        policy = replace(POLICY, shutdown_windows=(1, 1), boot_fail_after=120)
+        return NodeBench(policy, admits=self.admits)
 
     def teardown(self) -> None:
         self.bench.close()
@@ -524,19 +608,32 @@ class Messages(RuleBasedStateMachine):
         bench = self.bench
         return {
             kind: len(bench.told(kind, bench.cloud + bench.scheduler))
-            for kind in (CreateNode, DestroyNode, Drain, Resume, Forgo)
+            for kind in (CreateNode, DestroyNode, Drain, Resume, Forgo, Admit)
         }
 
-    @initialize(joined=st.booleans())
-    def begin(self, joined: bool) -> None:
+    @initialize(joined=st.booleans(), admits=st.booleans())
+    def begin(self, joined: bool, admits: bool) -> None:
+        if admits:
+            self.bench.close()
+            self.admits = True
+            self.bench = self._bench()
         self.answered = dict.fromkeys(self.unanswered, 0)
         if joined:
+            if admits:
+                self.the_scheduler_admits(works=True)
             self.create_is_answered(works=True)
             self.a_list_comes(CloudState.RUNNING)
             self.a_view_comes(NodeState.IDLE, "")
 
     def _asked(self, *kinds: type) -> bool:
         return any(self.unanswered[kind] > self.answered[kind] for kind in kinds)
+
+    @precondition(lambda self: self._asked(Admit))
+    @rule(works=st.booleans())
+    def the_scheduler_admits(self, works: bool) -> None:
+        self.answered[Admit] += 1
+        self.admitted = works
+        self.bench.tell(Admitted("slot3") if works else NotAdmitted("none left"))
 
     @precondition(lambda self: self._asked(CreateNode))
     @rule(works=st.booleans())
@@ -597,7 +694,7 @@ class Messages(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.bench.later(seconds)
 
-    @precondition(lambda self: self.bench.actor.is_alive() and not self._asked(CreateNode))
+    @precondition(lambda self: self.bench.actor.is_alive() and not self._asked(CreateNode, Admit))
     @rule()
     def the_daemon_restarts(self) -> None:
         bench = self.bench
@@ -631,6 +728,18 @@ class Messages(RuleBasedStateMachine):
         assert self.bench.clock.elapsed() - self.viewed_at < POLICY.poll_stale_after
         up = (NodeState.IDLE, NodeState.BUSY, NodeState.DRAINING)
         assert self.view is None or self.view.state not in up, "drained first, or down"
+
+    @invariant()
+    def the_scheduler_keeps_a_place_for_what_may_exist_and_for_nothing_else(self) -> None:
+        bench = self.bench
+        removed = bench.told(Remove, bench.scheduler)
+        if not self.admits:
+            assert not removed
+            return
+        assert self.admitted or not bench.told(CreateNode, bench.cloud)
+        last = bench.standings[-1]
+        given_back = self.admitted and last.phase is NodePhase.GONE and not last.admitted
+        assert removed == ([Remove("slot3")] if given_back else [])
 
     @invariant()
     def it_is_created_at_most_once(self) -> None:
