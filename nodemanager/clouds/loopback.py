@@ -1,8 +1,9 @@
 """A cloud that is this machine: what it creates are shares of the machine's cores and RAM.
 
 With the `local` scheduler, which reads the same files (`nodemanager.schedulers.shares`), they are nodes on which jobs
-really run. Machines outlive the daemon, as in any cloud. What can go wrong in a cloud goes wrong here
-when the options say so, and in the same way each time: a machine's fate is drawn from the seed and its name.
+really run. For any other there is the option `start`: each machine is a process then, such as a slurmd
+(`nodemanager.clouds.loopback_process`). Machines outlive the daemon, as in any cloud. What can go wrong in a cloud goes
+wrong here when the options say so, and in the same way each time: a machine's fate is drawn from the seed and its name.
 
 Here a cloud only ever says that its machine runs. That one boots, never joins or has broken down is seen by who
 waits for it, as is most often so elsewhere.
@@ -10,13 +11,17 @@ waits for it, as is most often so elsewhere.
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nodemanager.clock import Clock, SystemClock
+from nodemanager.clouds import loopback_process
 from nodemanager.clouds.base import (
     CLUSTER_TAG,
     HOST_TAG,
@@ -28,74 +33,13 @@ from nodemanager.clouds.base import (
     NodeOrder,
 )
 from nodemanager.clouds.errors import CloudError, Denied, Gone, NoCapacity, QuotaExceeded
-from nodemanager.config.composite import ListOf
-from nodemanager.config.kinds import Bytes, Float, Integer, Kind, Seconds
-from nodemanager.config.module_options import read_options
+from nodemanager.clouds.loopback_options import LoopbackOptions
 from nodemanager.model import Finding, Resources, format_bytes
 from nodemanager.schedulers.machine import node_name, this_machine
 from nodemanager.schedulers.shares import NAME, Share, Shares
 from nodemanager.schedulers.slots import shortage
 
-_SHARE = Float(0.0, 1.0)
-
-OPTIONS: Mapping[str, Kind] = {
-    "cores": Integer(1),
-    "ram": Bytes(1),
-    "boot_time": Seconds(0),
-    "fail_create": _SHARE,
-    "never_join": _SHARE,
-    "break_after": Seconds(0),
-    "break_share": _SHARE,
-    "quota": Integer(0),
-    "no_capacity": ListOf(),
-    "seed": Kind(),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LoopbackOptions:
-    """The `[Cloud Create]` options of this driver."""
-
-    cores: int | None
-    """How many there are to give to machines; default: those this process may run on."""
-    ram: int | None
-    """Bytes; default: what the local scheduler takes by default."""
-    boot_time: float
-    """Seconds from the creation of a machine until it joins the scheduler. Default 2 s."""
-    fail_create: float
-    """The share of creates that fail, and create nothing. Default 0."""
-    never_join: float
-    """The share of machines that never join. Default 0."""
-    break_after: float | None
-    """Seconds after joining at which a machine goes down for good. Default: none does."""
-    break_share: float
-    """The share of machines that do. Default 1."""
-    quota: int | None
-    """The most machines at a time. Default: as many as the machine has room for."""
-    no_capacity: tuple[str, ...]
-    """Names of sizes that cannot be had."""
-    seed: str
-    """From which, with its name, the fate of each machine is drawn."""
-
-    @classmethod
-    def of(cls, context: CloudContext) -> LoopbackOptions:
-        """Read the options; `ConfigError` names the one that is wrong or unknown."""
-        owner = "the loopback cloud"
-        read_options("Cloud Credentials", owner, context.credentials, {})
-        read_options("Cloud List", owner, context.list_options, {})
-        values = read_options("Cloud Create", owner, context.create_options, OPTIONS)
-        return cls(
-            cores=values.get("cores"),
-            ram=values.get("ram"),
-            boot_time=values.get("boot_time", 2.0),
-            fail_create=values.get("fail_create", 0.0),
-            never_join=values.get("never_join", 0.0),
-            break_after=values.get("break_after"),
-            break_share=values.get("break_share", 1.0),
-            quota=values.get("quota"),
-            no_capacity=values.get("no_capacity", ()),
-            seed=values.get("seed", ""),
-        )
+log = logging.getLogger(__name__)
 
 
 class Loopback(Cloud):
@@ -111,6 +55,8 @@ class Loopback(Cloud):
         self._clock = clock or SystemClock()
         self._shares = Shares(context.state_dir)
         self._is_open = False
+        self._seen_dead: set[str] = set()
+        """Cloud ids of machines whose end was seen to, or told of."""
 
     def check(self) -> Sequence[Finding]:
         """Say what there is to give; look at the directory."""
@@ -123,16 +69,30 @@ class Loopback(Cloud):
                 self._shares.read()
         except (OSError, ValueError) as error:
             problem = str(error)
-        return (Finding("loopback", f"{words} to give to nodes, in {directory}", problem),)
+        found = [Finding("loopback", f"{words} to give to nodes, in {directory}", problem)]
+        if self._options.start:
+            command = shlex.join(self._options.start)
+            try:
+                loopback_process.find_program(self._options.start)
+            except CloudError as error:
+                found.append(Finding("loopback start", command, str(error)))
+            else:
+                found.append(Finding("loopback start", command))
+        return tuple(found)
 
     def sizes(self) -> Sequence[CloudSize]:
         """None: what share a machine gets is for `[Size NAME]` to say."""
         return ()
 
     def list(self) -> Sequence[CloudNode]:
-        """All of this cluster, booting, broken or well."""
+        """All of this cluster, booting, broken or well. What is to break by now does so."""
+        loopback_process.reap()
         with self._files():
-            return [_as_node(share) for share in self._shares.read() if self._is_ours(share)]
+            ours = [share for share in self._shares.read() if self._is_ours(share)]
+            for share in ours:
+                if share.process is not None and share.cloud_id not in self._seen_dead:
+                    self._attend(share)
+            return [_as_node(share) for share in ours]
 
     def create(self, order: NodeOrder) -> CloudNode:
         """Give a machine its share. One of that name that is there is the answer."""
@@ -146,6 +106,8 @@ class Loopback(Cloud):
             self._refuse(order, present)
             share = self._made(order)
             self._shares.write(share)
+            if self._options.start and share.joins_at is not None:
+                self._start(share)
             return _as_node(share)
 
     def destroy(self, node: CloudNode) -> None:
@@ -153,6 +115,8 @@ class Loopback(Cloud):
         with self._files(), self._shares.changing():
             share = self._find(node)
             if share is not None:
+                if self._options.start or share.process is not None:
+                    loopback_process.end(share)
                 self._shares.remove(share.name)
 
     def set_tags(self, node: CloudNode, tags: Mapping[str, str]) -> None:
@@ -164,6 +128,33 @@ class Loopback(Cloud):
             self._shares.write(_tagged(share, {**share.tags, **tags}))
 
     # Inside.
+
+    def _start(self, share: Share) -> None:
+        """Start its process. If we are killed before that is written down, its mark is enough to find it by."""
+        output = self._shares.output(share.name)
+        try:
+            process = loopback_process.start(
+                self._options.start, share, output, self._options.boot_time
+            )
+        except (OSError, CloudError):
+            self._shares.remove(share.name)
+            raise
+        self._shares.write(replace(share, process=process))
+
+    def _attend(self, share: Share) -> None:
+        """Break it if its time has come; say so if it has ended by itself."""
+        if share.is_broken(self._clock.wall()):
+            loopback_process.end(share)
+        elif loopback_process.is_there(share):
+            return
+        else:
+            log.warning(
+                "the command of %s has ended: %s",
+                share.name,
+                _last_line(self._shares.output(share.name)),
+                extra={"action": "loopback_ended", "node": share.name},
+            )
+        self._seen_dead.add(share.cloud_id)
 
     @contextmanager
     def _files(self) -> Iterator[None]:
@@ -268,6 +259,15 @@ class _Fate:
     is_refused: bool
     joins: bool
     breaks: bool
+
+
+def _last_line(output: Path) -> str:
+    """What it said last; a driver's words have to fit a line."""
+    try:
+        lines = output.read_text("utf-8", "replace").splitlines()
+    except OSError as error:
+        return str(error)
+    return lines[-1][:200] if lines else "it printed nothing"
 
 
 def _tagged(share: Share, tags: Mapping[str, str]) -> Share:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,12 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
-def kill_leftovers(name: str, start: Start, within_seconds: float) -> bool:
+def kill_leftovers(
+    name: str, start: Start | None, within_seconds: float, variable: str = MARK
+) -> bool:
     """KILL every process of the job; False if one is still there after `within_seconds`."""
     until = time.monotonic() + within_seconds
-    while found := leftovers(name, start):
+    while found := leftovers(name, start, variable):
         kill_all(found)
         if time.monotonic() >= until:
             return False
@@ -47,18 +50,18 @@ class _Process:
     born: int
 
 
-def leftovers(name: str, start: Start) -> list[int]:
-    """The living processes of a job that ran in this boot of the machine."""
+def leftovers(name: str, start: Start | None, variable: str = MARK) -> list[int]:
+    """The living processes of a job, or of whatever else bears `name` in `variable`.
+
+    `start` has to be of this boot of the machine; None: its leader is not known.
+    """
     processes = _processes()
-    mark = f"{MARK}={name}".encode()
-    leader = processes.get(start.leader)
-    # A session keeps its number as long as it has a member. So if the leader is there, it tells whose
-    # session this is; if it is not, the number may have been used again, and the mark decides.
-    session_is_ours = leader is not None and leader.born == start.leader_born
+    mark = f"{variable}={name}".encode()
+    session = _session_of(start, processes)
     ours = {
         pid
         for pid, process in processes.items()
-        if (process.session == start.leader and session_is_ours) or _has_mark(pid, mark)
+        if process.session == session or _has_mark(pid, mark)
     }
     children: dict[int, list[int]] = {}
     for pid, process in processes.items():
@@ -71,6 +74,15 @@ def leftovers(name: str, start: Start) -> list[int]:
                 line.append(child)
     ours.discard(os.getpid())
     return [pid for pid in ours if processes[pid].alive]
+
+
+def _session_of(start: Start | None, processes: Mapping[int, _Process]) -> int | None:
+    """A session keeps its number as long as it has a member. So if the leader is there, it tells whose
+    session this is; if it is not, the number may have been used again, and the mark decides."""
+    leader = None if start is None else processes.get(start.leader)
+    if start is None or leader is None or leader.born != start.leader_born:
+        return None
+    return start.leader
 
 
 def _processes() -> dict[int, _Process]:

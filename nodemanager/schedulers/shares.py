@@ -6,6 +6,7 @@ seconds, so that both find the same after a restart.
 
     <directory>/lock           locked while somebody changes anything
     <directory>/<name>.json    one machine
+    <directory>/<name>.out     what it printed, if it is a process
 
 Files are written whole or not at all, so whoever reads needs no lock. A file that cannot be read raises
 `ValueError`, and a directory that is not there `OSError`: neither means that there are no machines.
@@ -19,11 +20,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from nodemanager.durable import sync_directory, unlock, write_private
 from nodemanager.model import Resources
+from nodemanager.schedulers.spool import Start
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 """What a machine can be called: its name is that of a file."""
@@ -50,6 +53,8 @@ class Share:
     """When it joins the scheduler; None means never."""
     breaks_at: float | None = None
     """When it goes down, if it does."""
+    process: Start | None = None
+    """The process that is the machine, for schedulers with daemons on their nodes."""
 
     def has_joined(self, now: float) -> bool:
         """Whether it is known to the scheduler at Unix time `now`."""
@@ -102,16 +107,22 @@ class Shares:
             unlock(descriptor)
             os.close(descriptor)
 
+    def output(self, name: str) -> Path:
+        """Where a machine prints to, if it is a process."""
+        return self.directory / f"{name}.out"
+
     def write(self, share: Share) -> None:
         """Make a machine, or change it, durably."""
         content = {field.name: getattr(share, field.name) for field in fields(share)}
         content["resources"] = share.resources.as_dict()
         content["tags"] = dict(share.tags)
+        content["process"] = None if share.process is None else asdict(share.process)
         write_private(self._path(share.name), json.dumps(content, indent=1) + "\n")
 
     def remove(self, name: str) -> None:
         """Let a machine be gone, durably."""
         self._path(name).unlink(missing_ok=True)
+        self.output(name).unlink(missing_ok=True)
         sync_directory(self.directory)
 
     def _path(self, name: str) -> Path:
@@ -134,6 +145,7 @@ def _read(path: Path) -> Share:
             created_at=float(content["created_at"]),
             joins_at=_maybe_float(content["joins_at"]),
             breaks_at=_maybe_float(content["breaks_at"]),
+            process=_maybe_start(content.get("process")),
         )
     except FileNotFoundError:
         raise
@@ -142,6 +154,12 @@ def _read(path: Path) -> Share:
     if share.name != path.stem:
         raise ValueError(f"{path} is the machine {share.name!r}; repair or remove it")
     return share
+
+
+def _maybe_start(value: Mapping[str, Any] | None) -> Start | None:
+    if value is None:
+        return None
+    return Start(str(value["boot_id"]), int(value["leader"]), int(value["leader_born"]))
 
 
 def _maybe_float(value: object) -> float | None:

@@ -23,7 +23,8 @@ from nodemanager.clouds.base import (
     NodeOrder,
 )
 from nodemanager.clouds.errors import CloudError, Denied, Gone, NoCapacity, QuotaExceeded
-from nodemanager.clouds.loopback import OPTIONS, Loopback
+from nodemanager.clouds.loopback import Loopback
+from nodemanager.clouds.loopback_options import OPTIONS
 from nodemanager.clouds.make import make_cloud
 from nodemanager.clouds.registry import find_cloud
 from nodemanager.config import load
