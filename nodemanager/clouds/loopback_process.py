@@ -2,8 +2,8 @@
 
 For a scheduler with daemons on its nodes the command is that daemon, as a machine's boot would start it. It gets a
 session of its own and none of our open files, so it outlives this process as a machine does. What it starts may leave
-its session (jobs of a slurmd do), so that all are found by a mark in their environment, and by descent from those that
-have it. Only what gave up both, in jobs that nobody looks after, could outlive its machine.
+that session, clear its environment and lose its parent, as jobs of a slurmd do: all of it descends from the machine's first
+process (`loopback_init`) as long as that is there, and that is known by its number and by a mark in its environment.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodemanager.clouds import loopback_init
 from nodemanager.clouds.errors import CloudError, Denied
 from nodemanager.config.composite import Command
 from nodemanager.schedulers.leftovers import boot_id, kill_leftovers, leftovers
@@ -38,16 +40,11 @@ _HANDED_ON = (
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where daemons are, and which is in the PATH of few users."""
 
-# The shell becomes the command, so the process keeps its number.
-_RUN = 'cd / && exec "$@"'
-_BOOT_AND_RUN = 'cd / && sleep "$0" && exec "$@"'
-
 _PLACEHOLDERS = "%h (the host name), %c (cores), %m (RAM in MiB), %% (a percent sign)"
 _PLACEHOLDER = re.compile("%(.?)", re.DOTALL)
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 _children: set[int] = set()
-"""Commands that this process has started and not reaped."""
+"""First processes of machines that were started here and not reaped."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,8 @@ def start(words: Sequence[str], share: Share, output: Path, boot_seconds: float)
     filled = _fill(words, {"h": share.host, "c": str(resources.cores), "m": ram})
     command = (find_program(filled), *filled[1:])
     pid = os.posix_spawn(
-        "/bin/sh",
-        ["sh", "-c", _BOOT_AND_RUN if boot_seconds else _RUN, f"{boot_seconds:f}", *command],
+        sys.executable,
+        [sys.executable, "-I", "-S", loopback_init.__file__, f"{boot_seconds:f}", *command],
         _environment(share.cloud_id),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -102,7 +99,6 @@ def start(words: Sequence[str], share: Share, output: Path, boot_seconds: float)
         ],
         setsid=True,
         setsigmask=(),
-        setsigdef=_IGNORED_BY_PYTHON,
     )
     _children.add(pid)
     return Start(boot_id(), pid, int(stat_fields(pid)[19]))
