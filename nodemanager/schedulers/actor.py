@@ -132,6 +132,8 @@ class SchedulerActor(Actor):
                 self._node_orders[newcomer.host] = message
             case Remove(host):
                 self._node_orders[host] = message
+                # Until that is done, whoever gets the name would be removed.
+                self._admitted.add(host)
             case Look():
                 self._poll_wanted = True
             case ActUntil(lease_until):
@@ -259,9 +261,6 @@ class SchedulerActor(Actor):
         taken = newcomer.taken | self._admitted - {newcomer.host}
         host = self._scheduler.admit(replace(newcomer, taken=taken))
         self._admitted.add(host)
-        if isinstance(self._node_orders.get(host), Remove):
-            # Of a former node of that name, which failed just now and would have been repeated.
-            del self._node_orders[host]
         return host
 
     def _note_unset(self, node: str, order: Drain | Resume | Admit | Remove, error: str) -> None:

@@ -16,19 +16,14 @@ from nodemanager.actors.lease import ActUntil
 from nodemanager.actors.pool import use_pool
 from nodemanager.actors.timer import TimerActor
 from nodemanager.clock import ManualClock
-from nodemanager.errors import SchedulerError
-from nodemanager.model import Node, NodeSize, NodeState, Resources
+from nodemanager.model import Node, NodeState, Resources
 from nodemanager.schedulers.actor import Pace, SchedulerActor
-from nodemanager.schedulers.base import JobSpec, Newcomer, SchedulerContext
+from nodemanager.schedulers.base import JobSpec, SchedulerContext
 from nodemanager.schedulers.batches import batches
 from nodemanager.schedulers.fake import FakeScheduler, Fault
 from nodemanager.schedulers.fakecluster import FakeCluster
 from nodemanager.schedulers.messages import (
-    Admit,
-    Admitted,
-    NotAdmitted,
     Ref,
-    Remove,
     Submit,
     Subscribe,
 )
@@ -165,58 +160,3 @@ def test_none_is_left_behind_or_sent_twice(stage: Stage) -> None:
     stage.advance(120)
     names = [name for call in stage.scheduler.calls("submit") for name in call.names]
     assert sorted(names) == [f"zzzzz-dz642-{number:015d}" for number in range(40)]
-
-
-class Announced(FakeScheduler):
-    """A scheduler that has a say in which nodes come."""
-
-    def __init__(self, context: SchedulerContext, cluster: FakeCluster) -> None:
-        super().__init__(context, cluster)
-        self.removed: list[str] = []
-        self.trouble = 0
-
-    def admit(self, newcomer: Newcomer) -> str:
-        if newcomer.host in newcomer.taken:
-            raise SchedulerError("no place is left")
-        return f"cloud-{newcomer.host}"
-
-    def remove(self, host: str) -> None:
-        if self.trouble:
-            self.trouble -= 1
-            raise SchedulerError("not now")
-        self.removed.append(host)
-
-
-class Listener(Actor):
-    """Who keeps what it is told."""
-
-    def __init__(self, heard: list[object]) -> None:
-        super().__init__()
-        self._heard = heard
-
-    def on_receive(self, message: object) -> None:
-        self._heard.append(message)
-
-
-def test_nodes_are_admitted_and_removed_until_that_is_done() -> None:
-    pool, clock, heard = InlinePool(), ManualClock(), list[object]()
-    scheduler = Announced(SchedulerContext("zzzzz", Path("/nonexistent")), FakeCluster(clock, []))
-    size = NodeSize("small", Resources(1, 1), 0.1)
-    with use_pool(pool):
-        timer = TimerActor.start(clock)
-        actor = SchedulerActor.start(scheduler, Pace(), timer, clock)
-        listener = Listener.start(heard)
-        actor.tell(ActUntil(1e9))
-        actor.tell(Admit(Newcomer("a", size), listener))
-        actor.tell(Admit(Newcomer("b", size, frozenset({"b"})), listener))
-        settle(pool)
-        assert heard == [Admitted("cloud-a"), NotAdmitted("no place is left")]
-        scheduler.trouble = 2
-        actor.tell(Remove("cloud-a"))
-        settle(pool)
-        assert scheduler.removed == []
-        advance(clock, timer, pool, 60)
-        assert scheduler.removed == ["cloud-a"]
-        for ref in (actor, listener, timer):
-            ref.stop(block=False)
-        settle(pool)
