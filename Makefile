@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 CONFIG ?= etc/nodemanager.cfg.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-failures test lint check bench docs clean
+.PHONY: help run run-failures run-slurm test lint check bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,6 +28,9 @@ run: $(STAMP) ## run the example container requests on this machine, from nothin
 run-failures: $(STAMP) ## the same with requests that fail, wait and are cancelled (ends with status 1)
 	$(BIN)/arvados-node-manager --config $(CONFIG) --run etc/examples/failures/
 
+run-slurm: $(STAMP) ## the example requests on a Slurm of their own, whose nodes come and go (installs it as root)
+	$(BIN)/python -m tests.clusters.demo etc/examples/ --state state/slurm
+
 check: $(STAMP) ## validate the configuration and everything it can reach
 	$(BIN)/arvados-node-manager --config $(CONFIG) --check
 
@@ -44,6 +47,7 @@ bench: $(STAMP) ## what we claim about speed, measured here
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/api.py --sizes 1000 10000 --seconds 1
 	$(BIN)/python benchmarks/packing.py --sizes 1000 20000
+	$(BIN)/python benchmarks/schedulers.py --containers 300
 
 docs: $(STAMP) ## write the example config and the reference pages anew
 	$(BIN)/python -m nodemanager.config --example > etc/nodemanager.cfg.example

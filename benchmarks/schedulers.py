@@ -139,7 +139,7 @@ class Slurm(Subject):
     def variants(self) -> Iterator[tuple[str, dict[str, str]]]:
         """See the base class."""
         yield "sbatch", {}
-        yield "slurmrestd", {"slurmrestd": str(self._cluster.restd_socket)}
+        yield "slurmrestd", {"rest_socket": str(self._cluster.restd_socket)}
 
     def purge(self) -> None:
         """See the base class."""
