@@ -25,6 +25,7 @@ from nodemanager.daemon import make_scheduler
 from nodemanager.errors import NodeManagerError
 from nodemanager.model import Finding, NodeSize, format_bytes
 from nodemanager.nodes.catalogue import read_catalogue
+from nodemanager.reach import unreachable
 
 
 def check(config: Config, console: Console) -> int:
@@ -126,6 +127,8 @@ def _scheduler(config: Config) -> Iterator[Finding]:
         yield Finding(f"scheduler {name}", problem=str(error))
         return
     try:
+        if words := unreachable(config, type(scheduler)):
+            yield Finding("API", problem=words)
         yield from scheduler.check()
     except NodeManagerError as error:
         yield Finding(f"scheduler {name}", problem=str(error))

@@ -31,6 +31,7 @@ from nodemanager.config import Config, load
 from nodemanager.daemon import ASK_SECONDS, Daemon
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
 from nodemanager.nodes.messages import Dissolve
+from nodemanager.reach import refuse_unreachable
 from nodemanager.runs.nodes import node_rows
 from nodemanager.runs.record import RunRecords
 from nodemanager.runs.request_file import load_requests
@@ -127,6 +128,7 @@ class _Signals:
 
 
 def _serve(config: Config, flags: argparse.Namespace) -> int:
+    refuse_unreachable(config)
     signals = _Signals()
     state = StateDir(config.daemon.state_dir)
     state.take()

@@ -18,7 +18,7 @@ FLOORS = [
     {"api", "schedulers", "clouds"},
     {"nodes"},
     {"dispatch"},
-    {"elastic", "status"},
+    {"elastic", "status", "reach"},
     {"runs", "daemon", "logs"},
     {"check"},
     {"launcher"},

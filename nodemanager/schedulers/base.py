@@ -124,6 +124,9 @@ class Scheduler(abc.ABC):
     in_process: ClassVar[bool] = False
     """True when a call costs no command of a foreign program, and so is not throttled."""
 
+    on_this_machine: ClassVar[bool] = False
+    """True when all jobs run on the daemon's own machine, and so reach what listens on its loopback."""
+
     def __init__(self, context: SchedulerContext) -> None:
         self.context = context
 

@@ -98,6 +98,7 @@ class FakeScheduler(Scheduler):
 
     name = "fake"
     in_process = True
+    on_this_machine = True
 
     def __init__(self, context: SchedulerContext, cluster: FakeCluster | None = None) -> None:
         super().__init__(context)

@@ -59,6 +59,7 @@ class LocalScheduler(Scheduler):
 
     name = "local"
     in_process = True
+    on_this_machine = True
 
     def __init__(self, context: SchedulerContext, clock: Clock | None = None) -> None:
         super().__init__(context)
