@@ -2,6 +2,7 @@
 
 Exit status: 0 the end of the container was reported, whatever it was; 64 wrong usage, or a specification
 that cannot be used; 70 the API refused to record the end; 77 the container is not, or no longer, ours.
+A probe ends with 0 or as `nodemanager.runner.report.Check` says.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from nodemanager.errors import ConfigError
+from nodemanager.runner.probe import probe
 from nodemanager.runner.process import Command
 from nodemanager.runner.run import run
 from nodemanager.runner.spec import RunnerSpec
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        return run(spec, Command(), stop)
+        return probe(spec) if spec.probe else run(spec, Command(), stop)
     except ConfigError as error:
         sys.stderr.write(f"arvados-container-runner: {error}\n")
         return EXIT_USAGE

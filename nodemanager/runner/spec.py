@@ -57,6 +57,8 @@ class RunnerSpec:
     """Absolute directories below which `file` mounts may take their files."""
     max_log_bytes: int = 0
     """Kept of each of stdout and stderr; 0 for all of it."""
+    probe: bool = False
+    """Run no container, but look whether one could run here, and report that."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.container_uuid, str) or not _UUID.fullmatch(self.container_uuid):
@@ -71,7 +73,7 @@ class RunnerSpec:
         _check_path("scratch", self.scratch)
         if self.ca_file is not None:
             _check_path("ca_file", self.ca_file)
-        for name in ("insecure", "keep_scratch"):
+        for name in ("insecure", "keep_scratch", "probe"):
             if not isinstance(getattr(self, name), bool):
                 raise _wrong(name, "true or false", getattr(self, name))
         if self.engine not in ENGINES:

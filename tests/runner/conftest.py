@@ -47,6 +47,10 @@ class StrictApi:
         self.largest = 1 << 40
         self.foreign: dict[str, bytes] = {}
         """Files of other containers, by ``uuid/path``."""
+        self.links: list[dict[str, Any]] = []
+        """What probes have posted."""
+        self.clock_ahead = 0.0
+        """Seconds by which the Date of every answer is wrong."""
         self.calls: list[str] = []
         self.refuse = 0
         """Answer everything with this status."""
@@ -94,6 +98,12 @@ class StrictApi:
             def do_PUT(self) -> None:
                 self._answer("PUT")
 
+            def do_POST(self) -> None:
+                self._answer("POST")
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string((timestamp or time.time()) + api.clock_ahead)
+
             def _answer(self, method: str) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 with api.lock:
@@ -136,6 +146,11 @@ class StrictApi:
             return self.refuse, {"errors": ["refused for a test"]}
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             return 401, {"errors": ["Not logged in"]}
+        if (method, url.path) == ("GET", "/arvados/v1/users/current"):
+            return 200, {"uuid": "zzzzz-tpzed-000000000000000"}
+        if (method, url.path) == ("POST", "/arvados/v1/links"):
+            self.links.append(json.loads(body)["link"])
+            return 200, self.links[-1]
         matched = re.fullmatch(r"/arvados/v1/containers/([-a-z0-9]+)(?:/(.+))?", url.path)
         if matched is None:
             return 404, {"errors": ["Path not found"]}
@@ -310,6 +325,16 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def other_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As good as the server's, and not the server's."""
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+def self_signed(directory: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = dt.datetime.now(dt.UTC)
@@ -327,7 +352,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    path = directory / "certificate.pem"
     path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,

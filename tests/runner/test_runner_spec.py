@@ -42,6 +42,7 @@ def test_fields_with_a_default_may_be_absent() -> None:
         ("scratch", 7),
         ("ca_file", "ca.pem"),
         ("insecure", 1),
+        ("probe", "yes"),
         ("keep_scratch", "no"),
         ("engine", "rkt"),
         ("tempfail_exits", [0]),
