@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,12 +28,56 @@ from nodemanager.model import Finding, NodeSize, format_bytes
 from nodemanager.nodes.catalogue import read_catalogue
 from nodemanager.reach import unreachable
 
+Probe: TypeAlias = Callable[[], Iterable[Finding]]
+"""What looks at the site from a node."""
 
-def check(config: Config, console: Console) -> int:
-    """Print the effective configuration and the findings; returns the exit status."""
+
+def check(config: Config, console: Console, probe: Probe | None = None) -> int:
+    """Print the effective configuration and the findings; returns the exit status.
+
+    `probe` is tried last, and only if what it stands on is well.
+    """
     _print_configuration(config, console)
+    problems = _print_findings(_ground(config), console)
+    is_sound = not problems
+    problems += _print_findings(_rest(config), console)
+    if probe is not None:
+        nothing = (Finding("probe", problem="not tried: put right what is said above first"),)
+        problems += _print_findings(probe() if is_sound else nothing, console)
+    console.print("no problems" if not problems else f"{problems} problems")
+    return 1 if problems else 0
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    """Everything that can be looked at from here, one line each."""
+    yield from _ground(config)
+    yield from _rest(config)
+
+
+def _ground(config: Config) -> Iterator[Finding]:
+    """What nothing works without."""
+    yield from (Finding("configuration", problem="", detail=text) for text in config.warnings)
+    yield _directory("state directory", config.daemon.state_dir)
+    yield _api(config)
+    yield from _scheduler(config)
+
+
+def _rest(config: Config) -> Iterator[Finding]:
+    if config.runner.store is not None:
+        yield _directory("store", config.runner.store)
+    yield _directory("scratch", config.runner.scratch)
+    yield from (_input_dir(path) for path in config.runner.input_dirs)
+    yield _program("runner", config.runner.command[0])
+    if config.runner.container_engine != "none":
+        yield _program("container engine", config.runner.container_engine)
+    if config.cloud.provider:
+        yield from _cloud(config)
+
+
+def _print_findings(found: Iterable[Finding], console: Console) -> int:
+    """One line each, as they come; returns the number of problems."""
     problems = 0
-    for finding in findings(config):
+    for finding in found:
         if finding.problem:
             problems += 1
             console.print(
@@ -42,25 +87,7 @@ def check(config: Config, console: Console) -> int:
         else:
             detail = f": {finding.detail}" if finding.detail else ""
             console.print(f"[green]ok[/]       {escape(finding.subject + detail)}", soft_wrap=True)
-    console.print("no problems" if not problems else f"{problems} problems")
-    return 1 if problems else 0
-
-
-def findings(config: Config) -> Iterator[Finding]:
-    """Everything that can be looked at from here, one line each."""
-    yield from (Finding("configuration", problem="", detail=text) for text in config.warnings)
-    yield _directory("state directory", config.daemon.state_dir)
-    if config.runner.store is not None:
-        yield _directory("store", config.runner.store)
-    yield _directory("scratch", config.runner.scratch)
-    yield from (_input_dir(path) for path in config.runner.input_dirs)
-    yield _program("runner", config.runner.command[0])
-    if config.runner.container_engine != "none":
-        yield _program("container engine", config.runner.container_engine)
-    yield _api(config)
-    yield from _scheduler(config)
-    if config.cloud.provider:
-        yield from _cloud(config)
+    return problems
 
 
 def _print_configuration(config: Config, console: Console) -> None:
@@ -110,7 +137,9 @@ def _program(subject: str, name: str) -> Finding:
 
 def _api(config: Config) -> Finding:
     if config.is_embedded:
-        return Finding("API", "embedded: started with the daemon, on this machine only")
+        nodes = config.api.advertise_url
+        where = f"nodes reach it at {nodes}" if nodes else "on this machine only"
+        return Finding("API", f"embedded: started with the daemon, {where}")
     endpoint = outer_endpoint(config)
     try:
         user = call(endpoint.connect(config.arvados.timeout).users().current())

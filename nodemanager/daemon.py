@@ -69,7 +69,7 @@ class Daemon:
 
         Raises `ConfigError` when a directory that should be there is not.
         """
-        _make_directories(self._config)
+        make_directories(self._config)
         use_pool(self._pool)
         timer = TimerActor.start(self._clock)
         self._supervisor = SupervisorActor.start(timer, self._clock)
@@ -180,7 +180,7 @@ def store_of(config: Config) -> str:
     return API_STORE if config.runner.store is None else str(config.runner.store)
 
 
-def _make_directories(config: Config) -> None:
+def make_directories(config: Config) -> None:
     """Make the scheduler module's directory, and the store if it is ours to make.
 
     A store outside the state directory is a shared file system: making its directory while it is not
@@ -208,7 +208,7 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         name=config.dispatch.name,
         connect=lambda: ArvadosApi(endpoint.connect(timeout)),
         scheduler=lambda: make_scheduler(config, sizes),
-        template=_template(config, endpoint),
+        template=job_template(config, endpoint),
         settings=DispatchSettings(
             max_claimed=config.dispatch.max_claimed,
             turn_seconds=config.dispatch.poll_time,
@@ -228,7 +228,7 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
     )
 
 
-def _template(config: Config, endpoint: Endpoint) -> JobTemplate:
+def job_template(config: Config, endpoint: Endpoint) -> JobTemplate:
     """What every job is told; container and token are filled in for each."""
     runner = config.runner
     return JobTemplate(

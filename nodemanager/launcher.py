@@ -7,6 +7,7 @@ something failed; 2 for wrong usage or configuration.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import platform
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.text import Text
 
 from nodemanager import __version__, logs
 from nodemanager.api.embedded import EmbeddedServer
@@ -28,9 +30,11 @@ from nodemanager.api.requests import ArvadosRequests
 from nodemanager.check import check
 from nodemanager.clock import SystemClock
 from nodemanager.config import Config, load
+from nodemanager.config.kinds import Seconds
 from nodemanager.daemon import ASK_SECONDS, Daemon
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
 from nodemanager.nodes.messages import Dissolve
+from nodemanager.probe import PROBE_SECONDS, Visit, probe_site
 from nodemanager.reach import refuse_unreachable
 from nodemanager.runs.nodes import node_rows
 from nodemanager.runs.record import RunRecords
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for warning in config.warnings:
             _say(f"warning: {warning}")
         if flags.check:
-            return check(config, Console(highlight=False))
+            return _check(config, flags)
         return _serve(config, flags)
     except (ConfigError, RequestError) as error:
         _say(str(error))
@@ -63,6 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NodeManagerError as error:
         _say(str(error))
         return 1
+
+
+def _check(config: Config, flags: argparse.Namespace) -> int:
+    console = Console(highlight=False)
+    if not flags.probe:
+        return check(config, console)
+
+    def say(words: str) -> None:
+        # A terminal that is gone is no reason to leave the job where it is.
+        with contextlib.suppress(OSError):
+            console.print(Text(f"...      probe: {words}"), soft_wrap=True)
+
+    visit = Visit(_Signals(signal.SIGHUP).stop, say, flags.probe_timeout)
+    return check(config, console, lambda: probe_site(config, visit))
 
 
 def _say(message: str) -> None:
@@ -85,6 +103,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="validate the file and everything it names, print what is in effect, change nothing",
     )
     parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="with --check: submit one real job, which looks whether runner, certificate, token, store and "
+        "so on work on a node; the daemon must not be running",
+    )
+    parser.add_argument(
+        "--probe-timeout",
+        metavar="TIME",
+        type=_seconds,
+        default=PROBE_SECONDS,
+        help="with --probe: how long the job may take to start and end, such as 90 s or 2 h; "
+        f"{Seconds().show(PROBE_SECONDS)} by default",
+    )
+    parser.add_argument(
         "--run",
         metavar="PATH",
         type=Path,
@@ -99,9 +131,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     flags = parser.parse_args(arguments)
     if flags.resume and flags.run is None:
         parser.error("--resume goes with --run")
+    if flags.probe and not flags.check:
+        parser.error("--probe goes with --check")
     if flags.check and flags.run is not None:
         parser.error("--check and --run exclude each other")
     return flags
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(Seconds(1).parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _versions() -> str:
@@ -112,11 +153,14 @@ def _versions() -> str:
 
 
 class _Signals:
-    """The first SIGTERM or SIGINT asks for an orderly end, the second ends the process at once."""
+    """The first SIGTERM or SIGINT asks for an orderly end, the second ends the process at once.
 
-    def __init__(self) -> None:
+    So do the signals in `more`.
+    """
+
+    def __init__(self, *more: signal.Signals) -> None:
         self.stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, *more):
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:

@@ -48,6 +48,8 @@ class TestUsage:
         [
             (["--resume"], "--resume goes with --run"),
             (["--check", "--run", "x"], "exclude each other"),
+            (["--probe"], "--probe goes with --check"),
+            (["--check", "--probe", "--probe-timeout", "soon"], "expected a duration"),
             (["--unknown"], "unrecognized arguments"),
         ],
     )
