@@ -27,6 +27,7 @@ from nodemanager.errors import NodeManagerError
 from nodemanager.model import Finding, NodeSize, format_bytes
 from nodemanager.nodes.catalogue import read_catalogue
 from nodemanager.reach import unreachable
+from nodemanager.schedulers.registry import find_scheduler
 
 Probe: TypeAlias = Callable[[], Iterable[Finding]]
 """What looks at the site from a node."""
@@ -65,13 +66,29 @@ def _ground(config: Config) -> Iterator[Finding]:
 def _rest(config: Config) -> Iterator[Finding]:
     if config.runner.store is not None:
         yield _directory("store", config.runner.store)
+    if _jobs_run_here(config):
+        yield from _node(config)
+    else:
+        yield Finding("nodes", "scratch, input directories, runner and engine: see --check --probe")
+    if config.cloud.provider:
+        yield from _cloud(config)
+
+
+def _jobs_run_here(config: Config) -> bool:
+    try:
+        return find_scheduler(config.dispatch.scheduler).on_this_machine
+    except NodeManagerError:
+        # Which is told elsewhere.
+        return True
+
+
+def _node(config: Config) -> Iterator[Finding]:
+    """What jobs need on their node, which is this machine."""
     yield _directory("scratch", config.runner.scratch)
     yield from (_input_dir(path) for path in config.runner.input_dirs)
     yield _program("runner", config.runner.command[0])
     if config.runner.container_engine != "none":
         yield _program("container engine", config.runner.container_engine)
-    if config.cloud.provider:
-        yield from _cloud(config)
 
 
 def _print_findings(found: Iterable[Finding], console: Console) -> int:

@@ -61,6 +61,18 @@ def test_an_api_elsewhere_is_reached_by_everybody(tmp_path: Path) -> None:
     refuse_unreachable(parse(text, tmp_path / "x.cfg"))
 
 
+@pytest.mark.parametrize(("scheduler", "number"), [(AWAY, 0), ("", 1)])
+def test_what_only_nodes_need_is_looked_for_where_jobs_run(
+    scheduler: str, number: int, tmp_path: Path
+) -> None:
+    """A head node need have neither runner nor engine."""
+    text = f"{scheduler}[Runner]\ncommand = /nonexistent/runner\n"
+    found = list(findings(parse(text, tmp_path / "x.cfg")))
+    missing = [f.subject for f in found if "is not installed on this machine" in f.problem]
+    assert len(missing) == number
+    assert any("--probe" in f.detail for f in found) == (number == 0)
+
+
 def test_the_daemon_does_not_start(site: Site) -> None:
     site.config.write_text(site.config.read_text().replace("[Dispatch]\n", AWAY))
     status, output = site.run()
