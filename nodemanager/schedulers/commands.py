@@ -35,6 +35,8 @@ class Call:
 
     argv: tuple[str, ...]
     stdin: bytes = field(default=b"", repr=False)
+    stop_at: bytes = b""
+    """Once it complains with these words it is ended: what it would do then is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class _Exchange:
         self._left = memoryview(call.stdin)
         self._selector = selectors.DefaultSelector()
         self._read: dict[int, list[bytes]] = {}
+        self._complaint_fd = -1
         self._amount = 0
 
     def carry_out(self) -> tuple[bytes, bytes]:
@@ -148,6 +151,7 @@ class _Exchange:
                 self._watch(stream, selectors.EVENT_READ)
                 self._read[stream.fileno()] = []
             parts = self._read[stdout.fileno()], self._read[stderr.fileno()]
+            self._complaint_fd = stderr.fileno()
             while self._selector.get_map():
                 for key, _ in self._selector.select(self._patience()):
                     self._attend(key)
@@ -198,6 +202,9 @@ class _Exchange:
         self._amount += len(part)
         if self._amount > MAX_OUTPUT_BYTES:
             raise SchedulerError(f"{show(self._call.argv)} prints without end")
+        stop_at = self._call.stop_at if descriptor == self._complaint_fd else b""
+        if stop_at and stop_at in b"".join(self._read[descriptor]):
+            _kill(self._process)
         return not part
 
 

@@ -13,6 +13,7 @@ SCHEDULERS: Plugins[Scheduler] = Plugins(
     built_in={
         "local": "nodemanager.schedulers.local:LocalScheduler",
         "fake": "nodemanager.schedulers.fake:FakeScheduler",
+        "slurm": "nodemanager.schedulers.slurm.scheduler:SlurmScheduler",
     },
 )
 
