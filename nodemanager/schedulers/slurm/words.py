@@ -97,6 +97,9 @@ REASONS: Mapping[str, str] = {
     "ReservationDeleted": "its reservation was deleted",
     "ReqNodeNotAvail": "a node that it could use is down, drained, reserved or not responding",
     "NodeDown": "a node that it needs is down",
+    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions": (
+        "no node that it could use takes work now"
+    ),
     "FrontEndDown": "no front end node is available",
     "BadConstraints": "no node has what it asks for; held until one has",
     "SystemFailure": "a failure of Slurm, a file system or the network",
@@ -223,7 +226,7 @@ class Reader:
 
     def reason(self, word: str) -> str:
         """A sentence for people: Slurm's word, and what it means."""
-        base, _, more = word.partition(",")
+        base, _, more = (word, "", "") if word in REASONS else word.partition(",")
         sentence = REASONS.get(base) or _limit_sentence(base)
         if not sentence:
             self._log(f"reason {word!r}")
