@@ -33,6 +33,22 @@ class Tasks:
     """The number of the first task."""
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """How a shell has to stand between a scheduler and the job, where `exec` will not do."""
+
+    warning: str
+    """The signal that means: KILL comes soon. The job gets TERM instead; whatever its exit status is then, the
+    shell dies of KILL, so that the scheduler knows an end that was ordered from one that was not."""
+    ignored: tuple[str, ...] = ()
+    """Other signals that the scheduler sends and the job shall not die of."""
+    reserved: tuple[int, ...] = ()
+    """Exit statuses that are orders to the scheduler: they become `NOT_RESERVED`."""
+
+
+NOT_RESERVED = 1
+
+
 def refusal(spec: JobSpec, prefix: str) -> str:
     """Why a job can be in no script; empty when it can."""
     if not spec.name.startswith(prefix) or not _NAME.fullmatch(spec.name):
@@ -42,10 +58,15 @@ def refusal(spec: JobSpec, prefix: str) -> str:
     return ""
 
 
-def render(specs: Sequence[JobSpec], files: JobFiles, tasks: Tasks | None = None) -> bytes:
+def render(
+    specs: Sequence[JobSpec],
+    files: JobFiles,
+    tasks: Tasks | None = None,
+    guard: Guard | None = None,
+) -> bytes:
     """The script of one job, or, with `tasks`, of an array whose jobs are equal but for name and input.
 
-    `refusal` has nothing against any of them.
+    `refusal` has nothing against any of them. Without a `guard` the job takes the shell's place.
     """
     names = [spec.name for spec in specs]
     argv = shlex.join(specs[0].argv)
@@ -57,11 +78,12 @@ def render(specs: Sequence[JobSpec], files: JobFiles, tasks: Tasks | None = None
     else:
         lines.append(f"set -- {' '.join(names)}")
         lines.append(f'shift "$(({tasks.variable} - {tasks.first}))"')
+    command = f'exec {argv} < {directory}/"$1"{suffix}'
     lines += [
         f"PATH=${{PATH:-{_DEFAULT_PATH}}}",
         f"{JOB_VARIABLE}=$1",
         f"export PATH {JOB_VARIABLE}",
-        f'exec {argv} < {directory}/"$1"{suffix}',
+        *([command] if guard is None else _guarded(command, guard)),
     ]
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
@@ -73,3 +95,22 @@ def names_in(script: str) -> tuple[str, ...]:
             names = tuple(line.removeprefix(_MARK).split())
             return names if all(_NAME.fullmatch(name) for name in names) else ()
     return ()
+
+
+def _guarded(command: str, guard: Guard) -> list[str]:
+    """Run `command` as a child of the shell, in the same process group: a signal to the group reaches both."""
+    ignored = " ".join((guard.warning, *guard.ignored))
+    cases = "|".join(map(str, guard.reserved))
+    return [
+        # The child inherits that it ignores these; the shell takes the warning up again.
+        f"trap '' {ignored}",
+        f"( {command} ) &",
+        "child=$!",
+        "warned=",
+        f"trap 'warned=1; kill -TERM \"$child\" 2> /dev/null' {guard.warning}",
+        # A signal ends `wait` early.
+        'while wait "$child"; status=$?; kill -0 "$child" 2> /dev/null; do :; done',
+        '[ -z "$warned" ] || kill -KILL $$',
+        *([f"case $status in {cases}) status={NOT_RESERVED} ;; esac"] if cases else []),
+        "exit $status",
+    ]

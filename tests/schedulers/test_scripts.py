@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from nodemanager.schedulers.base import JobSpec
 from nodemanager.schedulers.batches import batches, kind_of, priority_class
 from nodemanager.schedulers.conformance import ODD_ARGUMENTS
 from nodemanager.schedulers.jobfiles import JobFiles
-from nodemanager.schedulers.script import Tasks, names_in, refusal, render
+from nodemanager.schedulers.script import Guard, Tasks, names_in, refusal, render
 
 _SHOW = (
     "import json, os, sys; print(json.dumps([sys.argv[1:], sys.stdin.buffer.read().hex(),"
@@ -95,6 +96,58 @@ class TestScript:
 
     def test_what_can_is_not(self) -> None:
         assert not refusal(spec(argv=("x", *ODD_ARGUMENTS)), "zzzzz-")
+
+
+class TestGuard:
+    """What Grid Engine does: signals go to the whole process group."""
+
+    GUARD = Guard("USR2", ignored=("USR1",), reserved=(99, 100))
+
+    def start(self, files: JobFiles, code: str) -> subprocess.Popen[bytes]:
+        job = spec(argv=(sys.executable, "-u", "-c", code))
+        files.write([job])
+        script = files.directory / "script"
+        script.write_bytes(render([job], files, guard=self.GUARD))
+        return subprocess.Popen(
+            ["/bin/sh", str(script)], start_new_session=True, stdout=subprocess.PIPE
+        )
+
+    @pytest.mark.parametrize(("code", "seen"), [(0, 0), (7, 7), (255, 255), (99, 1), (100, 1)])
+    def test_exit_statuses_pass_but_for_orders(self, files: JobFiles, code: int, seen: int) -> None:
+        with self.start(files, f"raise SystemExit({code})") as process:
+            assert process.wait(20) == seen
+
+    def test_a_death_by_signal_is_seen(self, files: JobFiles) -> None:
+        with self.start(files, "import os; os.kill(os.getpid(), 11)") as process:
+            assert process.wait(20) == 128 + 11
+
+    def test_the_job_gets_term_and_the_shell_dies_of_kill(self, files: JobFiles) -> None:
+        code = "import signal; signal.signal(15, lambda *_: exit(3)); print('on'); signal.pause()"
+        with self.start(files, code) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"on\n"
+            os.killpg(process.pid, signal.SIGUSR1)
+            os.killpg(process.pid, signal.SIGUSR2)
+            assert process.wait(20) == -signal.SIGKILL
+
+    def test_a_stubborn_job_outlasts_the_warning(self, files: JobFiles) -> None:
+        code = "import signal; signal.signal(15, lambda *_: print('termed')); print('on')\nwhile 1: signal.pause()"
+        with self.start(files, code) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"on\n"
+            os.killpg(process.pid, signal.SIGUSR2)
+            assert process.stdout.readline() == b"termed\n"
+            os.killpg(process.pid, signal.SIGUSR2)
+            assert process.stdout.readline() == b"termed\n"
+            assert process.poll() is None
+            os.killpg(process.pid, signal.SIGKILL)
+            assert process.wait(20) == -signal.SIGKILL
+
+    def test_odd_words_arrive(self, files: JobFiles) -> None:
+        job = spec(stdin=b"x", argv=(sys.executable, "-c", _SHOW, *ODD_ARGUMENTS))
+        files.write([job])
+        words, stdin, name, _ = run(render([job], files, guard=self.GUARD))
+        assert (words, stdin, name) == (list(ODD_ARGUMENTS), b"x".hex(), job.name)
 
 
 class TestFiles:
