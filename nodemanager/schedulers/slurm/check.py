@@ -70,7 +70,9 @@ def _later(config: Mapping[str, str]) -> str:
         case Source.ACCOUNTING:
             return "from the accounting (sacct)"
         case Source.COMPLETION_LOG:
-            return f"from the completion log {config.get('JobCompLoc', '')} (sacct -c)"
+            log = config.get("JobCompLoc", "")
+            unread = "" if os.access(log, os.R_OK) else ", which cannot be read here"
+            return f"from the completion log {log}{unread}"
         case _:
             return (
                 "nobody knows how they ended: set AccountingStorageType or JobCompType in slurm.conf, for a "

@@ -26,6 +26,11 @@ class Controller:
         self._commands = Commands(timeout_seconds, environment)
         self._config: dict[str, str] | None = None
 
+    @property
+    def commands_run(self) -> int:
+        """How many so far."""
+        return self._commands.count
+
     def ask(self, *argv: str, stdin: bytes = b"") -> Answer:
         """The answer of one command, whatever its exit status."""
         return _heard(self._commands.run(*argv, stdin=stdin))

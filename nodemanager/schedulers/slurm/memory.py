@@ -70,6 +70,11 @@ class ArrayNames:
         self._load()
         return self._names.get(array, ())
 
+    def array_of(self, name: str) -> str:
+        """The array that has this job; empty when none is known."""
+        self._load()
+        return self._array_of.get(name, "")
+
     def of(self, names: Iterable[str]) -> set[str]:
         """The arrays that have any of these jobs."""
         self._load()

@@ -14,7 +14,9 @@ from nodemanager.schedulers.base import JobSpec
 _MIB = 1 << 20
 _FIELD = re.compile(r"(?:^|\s)([A-Za-z_]+)=")
 _GPUS = re.compile(r"(?:^|,)gpu(?::[A-Za-z][^:,(]*)?:(\d+)")
-_STAMP = re.compile(r" \[[^\[\]@]+@[^\[\]]+\]$")
+_REASON = re.compile(
+    r"(?P<words>.*?)(?: \[[^\[\]@ ]+@[0-9T:-]+\])?(?: Comment=(?P<comment>.*?))?(?: Extra=.*)?"
+)
 _NONE = ("", "(null)", "N/A")
 
 _BASES = {
@@ -26,6 +28,8 @@ _BASES = {
     "FUTURE": NodeState.DOWN,
     "UNKNOWN": NodeState.UNKNOWN,
 }
+_DYNAMIC = frozenset({"DYNAMIC_NORM", "DYNAMIC_FUTURE"})
+_ABSENT = frozenset({"FUTURE", "POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "POWERING_UP"})
 _FLAGS = {
     "COMPLETING": NodeState.BUSY,
     "BLOCKED": NodeState.BUSY,
@@ -69,11 +73,22 @@ class SlurmNode:
     weight: int
     reason: str
     """Without the stamp of who set it and when."""
+    comment: str = ""
+
+    @property
+    def is_future(self) -> bool:
+        """Whether it is only defined: Slurm shows it to nobody who does not ask for such."""
+        return "FUTURE" in self.words
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether it was created at run time."""
+        return not _DYNAMIC.isdisjoint(self.words)
 
     @property
     def is_present(self) -> bool:
-        """Whether a machine is behind it, or is coming up."""
-        return "FUTURE" not in self.words and "POWERED_DOWN" not in self.words
+        """Whether a machine is behind it."""
+        return _ABSENT.isdisjoint(self.words)
 
     @property
     def is_drained(self) -> bool:
@@ -94,16 +109,21 @@ class SlurmNode:
             return NodeState.UNKNOWN
         return NodeState.BUSY if busy else NodeState.IDLE
 
-    def as_node(self, preemptible: Collection[str]) -> Node:
-        """For everybody else. It can be taken away if all its partitions are among `preemptible`."""
+    def as_node(self, preemptible: Collection[str], mark: str, owner: str) -> Node:
+        """For everybody else.
+
+        It can be taken away if all its partitions are among `preemptible`. `mark` is how our drains end, and
+        `owner` how the comment of what we had admitted begins.
+        """
         return Node(
             self.name,
             self.state,
             self.total,
             _room(self.total, self.allocated),
             self.partitions,
-            self.reason,
+            self.reason.removesuffix(mark),
             bool(self.partitions) and set(self.partitions) <= set(preemptible),
+            self.comment.startswith(owner),
         )
 
 
@@ -142,7 +162,8 @@ def _node(line: str) -> SlurmNode:
             _list(fields.get("Partitions", "")),
             _list(fields.get("AvailableFeatures", "")),
             int(fields.get("Weight", 1)),
-            _STAMP.sub("", fields.get("Reason", "")),
+            fields.get("Reason", ""),
+            fields.get("Comment", ""),
         )
     except (KeyError, ValueError) as error:
         raise SchedulerError(
@@ -151,15 +172,16 @@ def _node(line: str) -> SlurmNode:
 
 
 def _fields(line: str) -> dict[str, str]:
-    """`Key=value` pairs whose values may contain blanks; the reason comes last and is anybody's words."""
-    line, mark, reason = line.partition(" Reason=")
+    """`Key=value` pairs whose values may contain blanks; reason and comment come last and are anybody's words."""
+    line, mark, rest = line.partition(" Reason=")
     marks = list(_FIELD.finditer(line))
     ends = [*(match.start() for match in marks[1:]), len(line)]
     fields = {
         match[1]: line[match.end() : end].strip() for match, end in zip(marks, ends, strict=True)
     }
-    if mark:
-        fields["Reason"] = reason.strip()
+    found = _REASON.fullmatch(rest.strip()) if mark else None
+    if found is not None:
+        fields |= {"Reason": found["words"], "Comment": found["comment"] or ""}
     return fields
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from nodemanager.config.kinds import Bool, Bytes, Choice, Integer, Kind
 from nodemanager.config.module_options import read_options
 from nodemanager.schedulers.base import SchedulerContext
-from nodemanager.schedulers.slurm.template import ArgumentTemplate
+from nodemanager.schedulers.templates import Arguments, ArgumentsKind
 
 DEFAULT_ARGUMENTS = "--ntasks=1 --cpus-per-task=%C --mem=%M --tmp=%T --partition=%P --time=%W"
 DEFAULT_GPU_ARGUMENTS = "--gres=gpu:%G"
@@ -38,8 +38,8 @@ OPTIONS: Mapping[str, Kind] = {
     "preemptible_partitions": Kind(),
     "constraint": Kind(),
     "reserve_ram": Bytes(0),
-    "sbatch_arguments": Kind(),
-    "sbatch_gpu_arguments": Kind(),
+    "sbatch_arguments": ArgumentsKind(),
+    "sbatch_gpu_arguments": ArgumentsKind(),
     "priority_spread": Integer(1, 1_000_000),
     "arrays": Bool(),
     "submit_at_once": Integer(1, 64),
@@ -70,9 +70,10 @@ class SlurmOptions:
     """`--constraint` of every job."""
     reserve_ram: int
     """Bytes added to what a job asks for: the runner itself. Default 0."""
-    arguments: ArgumentTemplate
-    gpu_arguments: ArgumentTemplate
-    """Added for a job that asks for GPUs."""
+    arguments: Arguments
+    """`sbatch_arguments`, with letters for what a job asks for. Default: `DEFAULT_ARGUMENTS`."""
+    gpu_arguments: Arguments
+    """`sbatch_gpu_arguments`: added for a job that asks for GPUs. Default: `DEFAULT_GPU_ARGUMENTS`."""
     priority_spread: int
     """How far apart two of the 1000 user priorities are in nice. Default 10."""
     arrays: bool
@@ -99,11 +100,9 @@ class SlurmOptions:
             preemptible_partitions=_words(values.get("preemptible_partitions", "")),
             constraint=values.get("constraint", ""),
             reserve_ram=values.get("reserve_ram", 0),
-            arguments=ArgumentTemplate.parse(
-                "sbatch_arguments", values.get("sbatch_arguments", DEFAULT_ARGUMENTS)
-            ),
-            gpu_arguments=ArgumentTemplate.parse(
-                "sbatch_gpu_arguments", values.get("sbatch_gpu_arguments", DEFAULT_GPU_ARGUMENTS)
+            arguments=_without_names(values.get("sbatch_arguments") or _parsed(DEFAULT_ARGUMENTS)),
+            gpu_arguments=_without_names(
+                values.get("sbatch_gpu_arguments") or _parsed(DEFAULT_GPU_ARGUMENTS)
             ),
             priority_spread=values.get("priority_spread", 10),
             arrays=values.get("arrays", True),
@@ -111,6 +110,16 @@ class SlurmOptions:
             rest_socket=context.state_dir / socket if socket else None,
             nodes=NodeOrigin(values.get("nodes", NodeOrigin.FIXED)),
         )
+
+
+def _parsed(text: str) -> Arguments:
+    parsed: Arguments = ArgumentsKind().parse(text)
+    return parsed
+
+
+def _without_names(arguments: Arguments) -> Arguments:
+    """Arvados' list names each job, which we do anyway; left in, it would forbid arrays."""
+    return Arguments(tuple(word for word in arguments.words if word != "--job-name=%U"))
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from nodemanager.outcome import End
 from nodemanager.schedulers.base import (
     Job,
     JobSpec,
+    Newcomer,
     Poll,
     Scheduler,
     SchedulerContext,
@@ -24,8 +25,10 @@ from nodemanager.schedulers.base import (
 from nodemanager.schedulers.jobfiles import JobFiles
 from nodemanager.schedulers.script import names_in, refusal
 from nodemanager.schedulers.slurm import listing
+from nodemanager.schedulers.slurm.accounting import ended
 from nodemanager.schedulers.slurm.check import findings
 from nodemanager.schedulers.slurm.controller import Controller
+from nodemanager.schedulers.slurm.elastic import Elastic
 from nodemanager.schedulers.slurm.listing import Row, end_of
 from nodemanager.schedulers.slurm.memory import ArrayNames, CancelMarks
 from nodemanager.schedulers.slurm.nodes import SlurmNode, parse_nodes, shortage
@@ -54,12 +57,22 @@ class SlurmScheduler(Scheduler):
         self._submitter = Submitter(
             context, self._options, self._controller, self._files, self._arrays
         )
+        self._elastic = Elastic(
+            context.cluster_id, self._options.nodes, self._controller, context.state_dir / "places"
+        )
         self._reader = Reader()
         self._ids: dict[str, tuple[str, ...]] | None = None
         """How Slurm calls each job it is known to have: from the last listing, and submissions since."""
+        self._drain_mark = f" (by {context.cluster_id})"
+        """How the reasons of our drains end."""
         self._polls = 0
         self._nodes: Sequence[SlurmNode] | None = None
         """From the last look."""
+
+    @property
+    def commands_run(self) -> int:
+        """See the base class."""
+        return self._controller.commands_run
 
     # Jobs.
 
@@ -109,15 +122,16 @@ class SlurmScheduler(Scheduler):
         return Poll(tuple(jobs.values()), complete)
 
     def look_up(self, names: Sequence[str]) -> Mapping[str, End]:
-        """From what the controller still has, else from the accounting."""
+        """From what the controller still has, else from the accounting or the completion log."""
         listed, _ = self._list()
         wanted = set(names)
-        found = {}
-        for name, row in listed:
-            if name in wanted:
-                end = self._end(name, row)
-                if end is not None:
-                    found[name] = end
+        live = {name for name, row in listed if self._end(name, row) is None}
+        found = self._ends(listed, wanted)
+        missing = sorted(wanted - found.keys() - live)
+        if missing:
+            asked = {self._arrays.array_of(name) or name for name in missing}
+            rows = ended(self._controller, sorted(asked), self._options.users)
+            found |= self._ends(((self._name(row), row) for row in rows), set(missing))
         return found
 
     def cancel(self, names: Sequence[str]) -> None:
@@ -154,20 +168,37 @@ class SlurmScheduler(Scheduler):
 
     def nodes(self) -> Sequence[Node]:
         """Those that are up, or down and should not be; with fixed nodes also those that Slurm powers up itself."""
-        preemptible = self._options.preemptible_partitions
-        return tuple(node.as_node(preemptible) for node in self._look_at_nodes())
-
-    def drain(self, node: str, reason: str) -> None:
-        """The reason stays as it is; Slurm adds who and when."""
-        self._controller.order(
-            "scontrol", "update", f"NodeName={node}", "State=DRAIN", f"Reason={reason}"
+        spot = self._options.preemptible_partitions
+        return tuple(
+            node.as_node(spot, self._drain_mark, self._elastic.owner)
+            for node in self._look_at_nodes()
         )
 
+    def drain(self, node: str, reason: str) -> None:
+        """The reason is marked as ours; Slurm adds who and when."""
+        self._controller.order(
+            "scontrol", "update", f"NodeName={node}", "State=DRAIN",
+            f"Reason={reason}{self._drain_mark}",
+        )  # fmt: skip
+
     def resume(self, node: str) -> None:
-        """Only what was drained; Slurm calls it an error to resume what is not."""
+        """Only what we drained; Slurm calls it an error to resume what is not drained."""
         found = parse_nodes(self._controller.order("scontrol", "show", "node", "-o", node))
-        if any(each.is_drained for each in found):
+        if any(each.is_drained and each.reason.endswith(self._drain_mark) for each in found):
             self._controller.order("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+    @property
+    def admits(self) -> bool:
+        """Unless all nodes are fixed."""
+        return self._options.nodes is not NodeOrigin.FIXED
+
+    def admit(self, newcomer: Newcomer) -> str:
+        """Under the name of a node that slurm.conf defines, or of one that is created."""
+        return self._elastic.admit(newcomer)
+
+    def remove(self, host: str) -> None:
+        """It is only defined again, or deleted."""
+        self._elastic.remove(host)
 
     # Inside.
 
@@ -248,6 +279,10 @@ class SlurmScheduler(Scheduler):
     def _end(self, name: str, row: Row) -> End | None:
         return end_of(row, self._reader, cancelled=name in self._marks)
 
+    def _ends(self, rows: Iterable[tuple[str, Row]], wanted: set[str]) -> dict[str, End]:
+        ends = ((name, self._end(name, row)) for name, row in rows if name in wanted)
+        return {name: end for name, end in ends if end is not None}
+
     def _judge(self, spec: JobSpec) -> Submission | None:
         """What is known of a job before Slurm is asked; None when it can be submitted."""
         words = refusal(spec, self._prefix) or self._submitter.refusal(spec)
@@ -287,8 +322,10 @@ class SlurmScheduler(Scheduler):
         return tuple(line.rstrip("* ") for line in lines if line.rstrip().endswith("*"))
 
     def _look_at_nodes(self) -> Sequence[SlurmNode]:
-        found = parse_nodes(self._controller.order("scontrol", "show", "node", "-o"))
-        if self._options.nodes is not NodeOrigin.FIXED:
-            found = [node for node in found if node.is_present]
-        self._nodes = found
+        found: Sequence[SlurmNode] = parse_nodes(
+            self._controller.order("scontrol", "-a", "show", "node", "-o")
+        )
+        if self.admits:
+            found = self._elastic.keep(found)
+        self._nodes = [node for node in found if node.is_present or not self.admits]
         return found

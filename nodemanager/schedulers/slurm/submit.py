@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nodemanager.errors import SchedulerError
-from nodemanager.fit import fits
 from nodemanager.schedulers.base import JobSpec, SchedulerContext, Submission
 from nodemanager.schedulers.batches import MAX_CLASS, batches, priority_class
 from nodemanager.schedulers.commands import Answer, Call
@@ -21,7 +20,6 @@ from nodemanager.schedulers.script import Tasks, render
 from nodemanager.schedulers.slurm.controller import Controller
 from nodemanager.schedulers.slurm.memory import ArrayNames
 from nodemanager.schedulers.slurm.options import NodeOrigin, SlurmOptions
-from nodemanager.schedulers.slurm.template import Wanted
 from nodemanager.schedulers.slurm.words import Complaint, plain, sort_out
 from nodemanager.schedulers.slurm_rest import NotTranslatable, RestJob, SlurmRest
 
@@ -32,6 +30,7 @@ ARRAY_FROM = 2
 ARRAY_LIMIT = 1000
 """More would save nothing, and make scripts of more than 100 KB."""
 
+_MIB = 1 << 20
 _TASKS = Tasks("SLURM_ARRAY_TASK_ID", 0)
 _RETRIES = b"sleeping and retrying"
 """sbatch would do that for two minutes; we can put the time to better use."""
@@ -93,10 +92,7 @@ class Submitter:
 
     def refusal(self, spec: JobSpec) -> str:
         """Why these arguments can never be made for a job; empty when they can."""
-        sizes = self._context.sizes if self._options.arguments.asks_for("I") else ()
-        if sizes and not any(fits(spec.resources, size.resources) for size in sizes):
-            return f"none of the node sizes holds it: {', '.join(size.name for size in sizes)}"
-        return ""
+        return self._options.arguments.refusal(spec, self._context.sizes)
 
     def submit(
         self, specs: Sequence[JobSpec], partitions: Callable[[JobSpec], tuple[str, ...]]
@@ -119,14 +115,21 @@ class Submitter:
     # Inside.
 
     def _groups(self, specs: Sequence[JobSpec]) -> list[list[JobSpec]]:
-        if not self._options.arrays:
+        if not self._takes_arrays:
             return [[spec] for spec in specs]
         # The highest index is one less than MaxArraySize.
         limit = min(self._array_limit, self._controller.number("MaxArraySize", 0))
         return batches(specs, max(1, limit))
 
     def _is_array(self, group: Sequence[JobSpec]) -> bool:
-        return self._options.arrays and len(group) >= ARRAY_FROM
+        return self._takes_arrays and len(group) >= ARRAY_FROM
+
+    @property
+    def _takes_arrays(self) -> bool:
+        options = self._options
+        return options.arrays and not (
+            options.arguments.names_job or options.gpu_arguments.names_job
+        )
 
     def _make(
         self, group: Sequence[JobSpec], partitions: Callable[[JobSpec], tuple[str, ...]]
@@ -160,22 +163,15 @@ class Submitter:
         self, spec: JobSpec, name: str, partitions: tuple[str, ...], tasks: int
     ) -> tuple[str, ...]:
         """Of sbatch: the operator's first, so that in case of doubt ours are valid."""
-        options = self._options
-        holding = (size for size in self._context.sizes if fits(spec.resources, size.resources))
-        wanted = Wanted(
-            name,
-            spec.resources.cores,
-            spec.resources.ram_bytes + options.reserve_ram,
-            spec.resources.scratch_bytes,
-            spec.resources.gpus,
-            partitions,
-            spec.max_run_seconds,
-            next(holding, None),
-        )
+        options, sizes = self._options, self._context.sizes
+        asked = spec.resources
+        # 0 would be all the memory that a node has.
+        ram_bytes = max(_MIB, asked.ram_bytes + options.reserve_ram)
+        wanted = replace(spec, partitions=partitions, resources=replace(asked, ram_bytes=ram_bytes))
         output = f"{options.log_dir}/%x{'-%a' if tasks else ''}.out" if options.log_dir else ""
         return (
-            *options.arguments.arguments(wanted),
-            *(options.gpu_arguments.arguments(wanted) if wanted.gpus else ()),
+            *options.arguments.expand(wanted, sizes),
+            *(options.gpu_arguments.expand(wanted, sizes) if asked.gpus else ()),
             *([f"--constraint={options.constraint}"] if options.constraint else ()),
             *(["--exclusive"] if spec.exclusive else ()),
             *([f"--array=0-{tasks - 1}"] if tasks else ()),

@@ -183,7 +183,7 @@ _COMPLAINTS: tuple[tuple[Complaint, tuple[str, ...]], ...] = (
         Complaint.NO_SUCH_JOB,
         ("Invalid job id", "Job has already finished", "already completing or completed"),
     ),
-    (Complaint.NO_SUCH_NODE, ("Invalid node name",)),
+    (Complaint.NO_SUCH_NODE, ("Invalid node name", " not found")),
     (
         Complaint.NO_PLACE,
         (
