@@ -26,8 +26,10 @@ from tests.clusters.processes import (
     Den,
     Ports,
     call,
+    environment,
     listens,
     tail,
+    until_interrupted,
     wait_until,
 )
 
@@ -234,7 +236,7 @@ class GridEngineCell:
     def _environment(self, execd_port: int) -> dict[str, str]:
         programs = PROGRAMS if self.hosts is None else self.directory / "bin"
         return {
-            **os.environ,
+            **environment("SGE_", "DRMAA_"),
             "SGE_ROOT": str(self.directory / "root"),
             "SGE_CELL": "cell",
             "SGE_QMASTER_PORT": str(self._port),
@@ -370,7 +372,7 @@ class GridEngineCell:
         return daemon
 
     def _answers(self) -> bool:
-        if not self._masters[-1].running:
+        if not self._masters[-1].is_running():
             raise ClusterFailed(f"sge_qmaster has ended\n{self._logs()}")
         return listens(self._port) and call(("qconf", "-sh"), env=self.env).returncode == 0
 
@@ -451,3 +453,21 @@ def _own_name() -> None:
             f"Grid Engine cannot be installed, nor run, where the machine's own name has no address:"
             f" add {name} to /etc/hosts"
         ) from error
+
+
+def main() -> None:
+    """For a person: a cell of one host until Ctrl-C."""
+    with GridEngineCell() as cell:
+        ours = {name: value for name, value in cell.env.items() if os.environ.get(name) != value}
+        exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in ours.items())
+        until_interrupted(
+            f"""\
+{exports}
+
+In another terminal, after these lines: qhost; echo 'hostname; sleep 60' | qsub -N try; qstat
+Logs are in {cell.log_dir}. Ctrl-C ends the cell and removes {cell.directory}."""
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -133,7 +133,7 @@ class NamespaceHosts:
         command = Path(f"/proc/{holder.pid}/comm")
 
         def lives() -> bool:
-            if not holder.running:
+            if not holder.is_running():
                 raise ClusterFailed(f"no host {name}: {self._logs()}")
             return command.read_text() == "sleep\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 def ensure(
     packages: tuple[str, ...],
-    found: Callable[[], bool],
+    found: Callable[[], object],
     missing: type[Exception],
     prepare: Callable[[], None] = lambda: None,
 ) -> None:
@@ -25,9 +25,7 @@ def ensure(
         return
     words = " ".join(packages)
     if os.geteuid() != 0:
-        raise missing(
-            f"a program is not installed, and only root may install it: apt-get install {words}"
-        )
+        raise missing(f"packages are missing that only root may install: apt-get install {words}")
     with Path(tempfile.gettempdir(), "install-packages.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if found():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from psycopg import sql
 
 from nodemanager.clock import ManualClock, SystemClock
 from nodemanager.server.database import Database
+from tests.clusters import packages
 
 _INSTALLED = Path("/usr/lib/postgresql")
 _DEBIAN_CONFIG = Path("/etc/postgresql-common/createcluster.conf")
@@ -167,14 +167,9 @@ def postgres_cluster(*, durable: bool) -> Iterator[PostgresCluster]:
 
 def _programs() -> Path:
     """Where initdb and the others are; they are installed when root may do so."""
+    packages.ensure(("postgresql",), _found, PostgresqlMissing, prepare=_make_no_cluster)
     found = _found()
-    if found is None and os.geteuid() == 0:
-        _install()
-        found = _found()
-    if found is None:
-        raise PostgresqlMissing(
-            "PostgreSQL is not installed, and only root may install it: apt-get install postgresql"
-        )
+    assert found is not None
     return found
 
 
@@ -187,24 +182,11 @@ def _found() -> Path | None:
     return versions[-1][1] if versions else None
 
 
-def _install() -> None:
-    with Path(tempfile.gettempdir(), "install-postgresql.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _found() is not None:
-            return
-        if not _DEBIAN_CONFIG.exists():  # or the package makes a cluster and starts it
-            _DEBIAN_CONFIG.parent.mkdir(parents=True, exist_ok=True)
-            _DEBIAN_CONFIG.write_text("create_main_cluster = false\n")
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (
-            ["apt-get", "-qq", "update"],
-            ["apt-get", "-qq", "-y", "install", "--no-install-recommends", "postgresql"],
-        ):
-            done = subprocess.run(
-                command, env=quiet, capture_output=True, text=True, check=False, timeout=600
-            )
-            if done.returncode != 0:
-                raise PostgresqlMissing(f"{' '.join(command)}: {done.stderr.strip()[-500:]}")
+def _make_no_cluster() -> None:
+    """Or the package makes one of its own, and starts it."""
+    if not _DEBIAN_CONFIG.exists():
+        _DEBIAN_CONFIG.parent.mkdir(parents=True, exist_ok=True)
+        _DEBIAN_CONFIG.write_text("create_main_cluster = false\n")
 
 
 def _run(owner: dict[str, Any], *command: str | Path) -> None:

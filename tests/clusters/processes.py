@@ -39,8 +39,7 @@ class Daemon:
             raise ClusterFailed(f"{command[0]} cannot be started: {tail(log)}")
         self.pid = int(answer)
 
-    @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """The daemon itself; whether its jobs run is another matter."""
         try:
             status = Path(f"/proc/{self.pid}/stat").read_text("utf-8", "replace")
@@ -66,7 +65,7 @@ class Daemon:
         with suppress(ProcessLookupError):
             death = os.pidfd_open(self.pid)
             try:
-                if self.running:
+                if self.is_running():
                     signal.pidfd_send_signal(death, number)
                     waiting = select.poll()
                     waiting.register(death, select.POLLIN)
@@ -124,6 +123,19 @@ class Ports:
     def close(self) -> None:
         for claim in self._claims:
             claim.close()
+
+
+def environment(*foreign: str) -> dict[str, str]:
+    """This process's, without the variables that begin in one of these ways."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+def until_interrupted(words: str) -> None:
+    """Show a person what there is now, until Ctrl-C."""
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+    with suppress(KeyboardInterrupt):
+        signal.pause()
 
 
 def wait_until(

@@ -27,8 +27,10 @@ from tests.clusters.processes import (
     Den,
     Ports,
     call,
+    environment,
     listens,
     tail,
+    until_interrupted,
     wait_until,
 )
 
@@ -219,7 +221,9 @@ class SlurmCluster:
         self.log_dir = den.path / "log"
         self.restd_socket = den.path / "restd.sock"
         self.conf = den.path / "etc" / "slurm.conf"
-        self.env = MappingProxyType({**os.environ, "SLURM_CONF": str(self.conf), "PATH": _PATH})
+        self.env = MappingProxyType(
+            {**environment("SLURM", "SBATCH"), "SLURM_CONF": str(self.conf), "PATH": _PATH}
+        )
         for name in ("etc", "log", "run", "state", "spool"):
             (den.path / name).mkdir()
         if self.settings.namespaces:
@@ -248,6 +252,7 @@ class SlurmCluster:
             f"SlurmdPort={ports.take()}",
             f"SlurmUser={getpass.getuser()}",
             f"SlurmdUser={getpass.getuser()}",
+            *(("MaxNodeCount=100",) if version() >= (22, 5) else ()),  # of dynamic nodes too
             f"MinJobAge={self.settings.min_job_age_seconds}",
         ]
         if self.settings.completion_log:
@@ -313,7 +318,7 @@ class SlurmCluster:
         (self.directory / "spool" / name).mkdir(exist_ok=True)
 
     def _answers(self) -> bool:
-        if not self._controllers[-1].running:
+        if not self._controllers[-1].is_running():
             raise ClusterFailed(f"slurmctld has ended\n{self._logs()}")
         # Knocking first: a client that finds nobody looks again after a second.
         return listens(self._port) and call(("sinfo", "-h"), env=self.env).returncode == 0
@@ -347,7 +352,6 @@ _FIXED = (
     "CompleteWait=0",
     "MaxJobCount=50000",
     "MaxArraySize=10001",
-    "MaxNodeCount=100",
     "SlurmctldTimeout=10",
     "SlurmdTimeout=10",
     "MessageTimeout=10",
@@ -436,3 +440,19 @@ def _partition_line(partition: SlurmPartition) -> str:
     default = "YES" if partition.default else "NO"
     line = f"PartitionName={partition.name} Nodes={','.join(partition.nodes)} Default={default}"
     return f"{line} MaxTime=INFINITE State=UP {partition.options}".rstrip()
+
+
+def main() -> None:
+    """For a person: a cluster of three nodes until Ctrl-C."""
+    with SlurmCluster() as cluster:
+        until_interrupted(
+            f"""\
+export SLURM_CONF={cluster.conf}
+
+In another terminal, after that line: sinfo; sbatch --mem=100 --wrap='hostname; sleep 60'; squeue
+Logs are in {cluster.log_dir}. Ctrl-C ends the cluster and removes {cluster.directory}."""
+        )
+
+
+if __name__ == "__main__":
+    main()

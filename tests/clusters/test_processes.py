@@ -37,7 +37,7 @@ def test_a_daemon_that_is_killed_leaves_its_jobs(den: Path) -> None:
     begun = daemon(den, ESCAPING)
     job = escaped(den)
     begun.kill()
-    assert not runs(begun.pid)
+    assert not begun.is_running()
     assert runs(job)
     begun.wipe_out()
     assert not runs(job)
@@ -48,7 +48,7 @@ def test_a_daemon_is_asked_before_it_ends(den: Path) -> None:
         den, "trap 'echo asked > said; exit' TERM; touch ready; while :; do sleep 0.01; done"
     )
     wait_until((den / "ready").exists, 10, "it is ready", str)
-    assert begun.running
+    assert begun.is_running()
     begun.stop()
     assert (den / "said").read_text() == "asked\n"
     begun.wipe_out()
@@ -56,7 +56,7 @@ def test_a_daemon_is_asked_before_it_ends(den: Path) -> None:
 
 def test_ends_can_be_repeated(den: Path) -> None:
     begun = daemon(den, "exit 3")
-    wait_until(lambda: not begun.running, 10, "it ends", str)
+    wait_until(lambda: not begun.is_running(), 10, "it ends", str)
     for _ in range(2):
         begun.stop()
         begun.kill()
