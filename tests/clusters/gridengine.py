@@ -296,12 +296,6 @@ class GridEngineCell:
 
     def _spool(self) -> None:
         """What the master reads at its first start, written as the user who owns it."""
-        owner: tuple[str, ...] = ()
-        if _administrator() != getpass.getuser():
-            owner = ("setpriv", f"--reuid={_ADMIN}", f"--regid={_ADMIN}", "--clear-groups")
-            subprocess.run(
-                ["chown", "-R", _ADMIN, self.directory / "spool", self._common], check=True
-            )
         configuration = self.directory / "configuration"
         default = (_SHARE / "default-configuration").read_text()
         ours = {
@@ -310,6 +304,12 @@ class GridEngineCell:
             **dict(self.settings.configuration),
         }
         configuration.write_text(_changed(default, ours.items()))
+        owner: tuple[str, ...] = ()
+        if _administrator() != getpass.getuser():
+            owner = ("setpriv", f"--reuid={_ADMIN}", f"--regid={_ADMIN}", "--clear-groups")
+            # -h: the links lead to the machine's own files.
+            places = (self.directory / "spool", self.directory / "root", configuration)
+            subprocess.run(["chown", "-hR", _ADMIN, *places], check=True)
         users = dict.fromkeys((getpass.getuser(), _administrator(), *self.settings.managers))
         for words in (
             ("spoolinit", "classic", "libspoolc", self._spooling, "init"),

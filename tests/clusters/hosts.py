@@ -144,6 +144,7 @@ class NamespaceHosts:
         # In place: it is mounted on the hosts.
         lines = "".join(f"{address} {name}\n" for name, address in self._addresses.items())
         self._file.write_text(f"127.0.0.1 localhost\n{lines}")
+        self._file.chmod(0o644)
 
     def _logs(self) -> str:
         return tail(*sorted(self._log_dir.glob("host-*.out")))

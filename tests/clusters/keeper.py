@@ -24,6 +24,7 @@ _BOUND_SECONDS = 20.0
 def main() -> None:
     """Keep until there is nothing to keep, or nobody to keep it for."""
     parent, directory, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    os.umask(0o022)  # whatever the tests are run with
     woken, wake = os.pipe()
     for end in (woken, wake):
         os.set_blocking(end, False)
