@@ -11,7 +11,7 @@ import shlex
 import socket
 import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,11 +162,28 @@ class GridEngineCell:
         """
         assert self.hosts is not None
         if admit:
-            self.run("qconf", "-ah", name)
-            self.run("qconf", "-as", name)
-            self._add_exec_host(name)
+            self.admit_host(name)
         self.hosts.add(name)
         self.start_execd(name)
+
+    def admit_host(self, name: str) -> None:
+        """Tell the cell of a machine that is still off, as its administrator would."""
+        self.run("qconf", "-ah", name)
+        self.run("qconf", "-as", name)
+        self._add_exec_host(name)
+
+    def prepare_host(self, name: str) -> Path:
+        """A machine that is off, and the command that switches it on and is its life: killed, it is off again.
+
+        For a cloud that runs a command for each machine, in any process. The cell is not told of the machine; its
+        network stays until `drop_host`.
+        """
+        assert self.hosts is not None
+        self.hosts.add(name)
+        ours = {key: value for key, value in self.env.items() if key.startswith("SGE_")}
+        words = [f"{key}={value}" for key, value in {**ours, "SGE_ND": "1"}.items()]
+        words += [f"LD_LIBRARY_PATH={PROGRAMS}", str(PROGRAMS / "sge_execd")]
+        return self._script(f"boot-{name}", self.hosts.inside(name, "env", *words))
 
     def drop_host(self, name: str) -> None:
         """Pull the plug of a machine; the cell is not told."""
@@ -285,10 +302,13 @@ class GridEngineCell:
     def _wrap_programs(self, hosts: NamespaceHosts) -> None:
         """Clients have to be where the hosts' names are known."""
         for program in PROGRAMS.iterdir():
-            wrapped = shlex.join(hosts.inside(HEAD, str(program)))
-            script = self.directory / "bin" / program.name
-            script.write_text(f'#!/bin/sh\nexec {wrapped} "$@"\n')
-            script.chmod(0o755)
+            self._script(program.name, hosts.inside(HEAD, str(program)))
+
+    def _script(self, name: str, command: Sequence[str]) -> Path:
+        script = self.directory / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+        script.chmod(0o755)
+        return script
 
     @property
     def _spooling(self) -> str:

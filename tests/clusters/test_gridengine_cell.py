@@ -163,6 +163,18 @@ def test_machines_of_a_cloud_come_and_go(own: GridEngineCell, tmp_path: Path) ->
     wait_for(own, job, None)
 
 
+@pytest.mark.parametrize("own", [GridEngineSettings(hosts=())], indirect=True)
+def test_a_command_can_be_the_life_of_a_machine(own: GridEngineCell, tmp_path: Path) -> None:
+    command = own.prepare_host("h1")
+    own.admit_host("h1")
+    with subprocess.Popen([command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as boot:
+        own.wait_for_queues(1)
+        job = submit(own, f"hostname > {tmp_path}/host")
+        wait_for(own, job, None)
+        assert (tmp_path / "host").read_text() == "h1\n"
+        boot.kill()
+
+
 @pytest.mark.usefixtures("gridengine")  # it is installed
 def test_nothing_is_left_when_the_tests_are_killed() -> None:
     hosts = ("h1", "h2") if os.geteuid() == 0 else None
