@@ -11,14 +11,24 @@ import shlex
 import socket
 import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
 from tests.clusters import packages
+from tests.clusters.gridengine_conf import (
+    H_VMEM_CONSUMABLE,
+    GridEngineSettings,
+    GridQueue,
+    changed,
+    complexes_text,
+    configuration_text,
+    host_text,
+    queue_text,
+    scheduler_text,
+)
 from tests.clusters.hosts import HEAD, NamespaceHosts
 from tests.clusters.processes import (
     ClusterFailed,
@@ -33,6 +43,14 @@ from tests.clusters.processes import (
     wait_until,
 )
 
+__all__ = [
+    "H_VMEM_CONSUMABLE",
+    "GridEngineCell",
+    "GridEngineMissing",
+    "GridEngineSettings",
+    "GridQueue",
+]
+
 _PACKAGES = (
     "gridengine-master",
     "gridengine-exec",
@@ -45,44 +63,9 @@ _SHARE = Path("/usr/share/gridengine")
 _DRMAA = Path("/usr/lib/gridengine-drmaa/lib/libdrmaa.so.1.0")
 _ADMIN = "sgeadmin"
 
-H_VMEM_CONSUMABLE = "h_vmem h_vmem MEMORY <= YES YES 1G 0"
-"""For `GridEngineSettings.complexes`: memory that is used up, by each slot. With the usual default, 0, a job that
-does not ask for any is killed at once: 0 is its limit then."""
-
 
 class GridEngineMissing(Exception):
     """It is not installed, and cannot be."""
-
-
-@dataclass(frozen=True)
-class GridQueue:
-    """A cluster queue."""
-
-    name: str = "all.q"
-    slots: int = 4
-    """On each host."""
-    hosts: tuple[str, ...] = ("@allhosts",)
-    options: tuple[tuple[str, str], ...] = ()
-    """Attributes as `qconf -sq` shows them, for instance ("terminate_method", "SIGTERM")."""
-
-
-@dataclass(frozen=True)
-class GridEngineSettings:
-    """What a cell is to be."""
-
-    queues: tuple[GridQueue, ...] = (GridQueue(),)
-    complexes: tuple[str, ...] = ()
-    """Lines as `qconf -sc` shows them; they replace those of the same name."""
-    host_values: tuple[str, ...] = ()
-    """How much of a consumable each exec host has, for instance h_vmem=4000M."""
-    managers: tuple[str, ...] = ()
-    """Users beside the one who starts it, who is one."""
-    configuration: tuple[tuple[str, str], ...] = ()
-    """Of the cell, as `qconf -sconf` shows it."""
-    scheduler: tuple[tuple[str, str], ...] = ()
-    """As `qconf -ssconf` shows it."""
-    hosts: tuple[str, ...] | None = None
-    """Not this machine is the exec host but these, in network namespaces; none at first is fine (see `add_host`)."""
 
 
 class GridEngineCell:
@@ -297,7 +280,7 @@ class GridEngineCell:
             "worker_threads": "2",
             "scheduler_threads": "1",
         }
-        (self._common / "bootstrap").write_text(_changed("", bootstrap.items()))
+        (self._common / "bootstrap").write_text(changed("", bootstrap.items()))
 
     def _wrap_programs(self, hosts: NamespaceHosts) -> None:
         """Clients have to be where the hosts' names are known."""
@@ -318,12 +301,8 @@ class GridEngineCell:
         """What the master reads at its first start, written as the user who owns it."""
         configuration = self.directory / "configuration"
         default = (_SHARE / "default-configuration").read_text()
-        ours = {
-            **_CONFIGURATION,
-            "execd_spool_dir": f"{self.directory}/spool/execd",
-            **dict(self.settings.configuration),
-        }
-        configuration.write_text(_changed(default, ours.items()))
+        execd_spool = self.directory / "spool" / "execd"
+        configuration.write_text(configuration_text(self.settings, default, execd_spool))
         owner: tuple[str, ...] = ()
         if _administrator() != getpass.getuser():
             owner = ("setpriv", f"--reuid={_ADMIN}", f"--regid={_ADMIN}", "--clear-groups")
@@ -343,34 +322,16 @@ class GridEngineCell:
 
     def _configure(self) -> None:
         self.run("qconf", "-as", self.host)
-        scheduler = {**_SCHEDULER, **dict(self.settings.scheduler)}
-        self._define("-Msconf", _changed(self.run("qconf", "-ssconf"), scheduler.items()))
-        if self.settings.complexes:
-            ours = ((line.split()[0], line.split(None, 1)[1]) for line in self.settings.complexes)
-            self._define("-Mc", _changed(self.run("qconf", "-sc"), ours))
+        self._define("-Msconf", scheduler_text(self.settings, self.run("qconf", "-ssconf")))
+        self._define("-Mc", complexes_text(self.settings, self.run("qconf", "-sc")))
         self.run("qconf", "-Ap", f"{_SHARE}/util/resources/pe/smp")
         self._define("-Ahgrp", "group_name @allhosts\nhostlist NONE\n")
         template = self.run("qconf", "-sq")
         for queue in self.settings.queues:
-            attributes = {
-                "qname": queue.name,
-                "hostlist": " ".join(queue.hosts),
-                "slots": str(queue.slots),
-                # A busy machine takes jobs all the same.
-                "load_thresholds": "NONE",
-                "pe_list": "smp",
-                # Not /tmp: two cells would want the same names there.
-                "tmpdir": f"{self.directory}/tmp",
-                "shell_start_mode": "unix_behavior",
-                **dict(queue.options),
-            }
-            self._define("-Aq", _changed(template, attributes.items()))
+            self._define("-Aq", queue_text(queue, template, self.directory / "tmp"))
 
     def _add_exec_host(self, name: str) -> None:
-        values = ",".join(self.settings.host_values) or "NONE"
-        nothing = dict.fromkeys(_HOST_LISTS, "NONE")
-        host = {"hostname": name, **nothing, "complex_values": values}
-        self._define("-Ae", _changed("", host.items()))
+        self._define("-Ae", host_text(self.settings, name))
         self.run("qconf", "-aattr", "hostgroup", "hostlist", name, "@allhosts")
 
     def _define(self, option: str, text: str) -> None:
@@ -400,58 +361,6 @@ class GridEngineCell:
         spool = self.directory / "spool"
         messages = (spool / "qmaster/messages", *sorted(spool.glob("execd/*/messages")))
         return tail(*sorted(self.log_dir.iterdir()), *messages)
-
-
-_CONFIGURATION = {
-    "mailer": "/bin/true",
-    # Root may submit too.
-    "min_uid": "0",
-    "min_gid": "0",
-    "load_report_time": "00:00:02",
-    "max_unheard": "00:00:10",
-    "reschedule_unknown": "00:00:00",
-    "finished_jobs": "1000",
-    "loglevel": "log_info",
-    "gid_range": "20000-20200",
-    # Or qacct knows of an end 15 seconds later.
-    "reporting_params": "accounting=true reporting=false flush_time=00:00:01 "
-    "accounting_flush_time=00:00:00 joblog=false sharelog=00:00:00",
-}
-
-_SCHEDULER = {
-    "schedule_interval": "0:0:1",
-    "flush_submit_sec": "1",
-    "flush_finish_sec": "1",
-    "schedd_job_info": "true",
-    "job_load_adjustments": "NONE",
-    "load_adjustment_decay_time": "0:0:0",
-    "weight_waiting_time": "0.0",
-    "weight_urgency": "0.1",
-    "weight_ticket": "0.01",
-    "weight_priority": "1.0",
-}
-
-_HOST_LISTS = (
-    "load_scaling",
-    "complex_values",
-    "user_lists",
-    "xuser_lists",
-    "projects",
-    "xprojects",
-    "usage_scaling",
-    "report_variables",
-)
-
-
-def _changed(text: str, changes: Iterable[tuple[str, str]]) -> str:
-    """Lines `name value` with other values for some names."""
-    lines: dict[str, str] = {}
-    for line in text.replace("\\\n", " ").splitlines():
-        name = line.split(None, 1)[0] if line.strip() else ""
-        if name and not name.startswith("#"):
-            lines[name] = line
-    lines |= {name: f"{name} {value}" for name, value in changes}
-    return "".join(f"{line}\n" for line in lines.values())
 
 
 def _administrator() -> str:

@@ -5,16 +5,11 @@
 
 from __future__ import annotations
 
-import functools
-import getpass
 import os
-import re
 import shutil
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -33,71 +28,32 @@ from tests.clusters.processes import (
     until_interrupted,
     wait_until,
 )
+from tests.clusters.slurm_conf import (
+    SLURM_PATH,
+    NodeKind,
+    SlurmNode,
+    SlurmPartition,
+    SlurmSettings,
+    node_size,
+    version,
+    write_conf,
+)
+
+__all__ = [
+    "NodeKind",
+    "SlurmCluster",
+    "SlurmMissing",
+    "SlurmNode",
+    "SlurmPartition",
+    "SlurmSettings",
+]
 
 _PACKAGES = ("slurm-wlm", "slurmrestd", "munge")
 _PROGRAMS = ("slurmctld", "slurmd", "slurmrestd", "munged", "sbatch", "squeue", "scontrol", "sinfo")
-_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 class SlurmMissing(Exception):
     """It is not installed, and cannot be."""
-
-
-class NodeKind(Enum):
-    """How slurm.conf presents a node."""
-
-    NORMAL = "UNKNOWN"
-    """Started with the cluster."""
-    FUTURE = "FUTURE"
-    """Not to be seen before `start_node`."""
-    CLOUD = "CLOUD"
-    """Powered down before `start_node`; needs `scontrol update state=power_up` to be used."""
-
-
-@dataclass(frozen=True)
-class SlurmNode:
-    """A line NodeName of slurm.conf; all numbers are invented, and believed."""
-
-    name: str
-    cpus: int = 4
-    memory_mb: int = 4000
-    features: tuple[str, ...] = ()
-    weight: int = 1
-    """Slurm fills nodes of small weight first."""
-    tmp_mb: int = 0
-    gpus: int = 0
-    kind: NodeKind = NodeKind.NORMAL
-
-
-@dataclass(frozen=True)
-class SlurmPartition:
-    """A line PartitionName of slurm.conf."""
-
-    name: str
-    nodes: tuple[str, ...] = ("ALL",)
-    default: bool = False
-    options: str = ""
-    """Added as it is, for instance `PriorityTier=2`."""
-
-
-@dataclass(frozen=True)
-class SlurmSettings:
-    """What a cluster is to be."""
-
-    nodes: tuple[SlurmNode, ...] = (SlurmNode("n1"), SlurmNode("n2"), SlurmNode("n3"))
-    partitions: tuple[SlurmPartition, ...] = (SlurmPartition("main", default=True),)
-    extra: tuple[str, ...] = ()
-    """Lines for slurm.conf; they come last, so they replace ours."""
-    completion_log: bool = True
-    """A line per job that ended (jobcomp/filetxt), read back by `sacct -c`."""
-    min_job_age_seconds: int = 600
-    """The controller remembers jobs that ended for so long, and up to 15 s more."""
-    munge: bool = False
-    """Users are authenticated by a munged; otherwise everybody is believed."""
-    restd: bool = False
-    """A slurmrestd listens on `SlurmCluster.restd_socket`."""
-    namespaces: bool = False
-    """There may be nodes in network namespaces (see `SlurmCluster.add_host`)."""
 
 
 class SlurmCluster:
@@ -166,7 +122,7 @@ class SlurmCluster:
         assert self.hosts is not None
         self._spool(node.name)
         self.hosts.add(node.name)
-        command = ("slurmd", "-D", "-b", "-Z", "-N", node.name, "--conf", _size(node))
+        command = ("slurmd", "-D", "-b", "-Z", "-N", node.name, "--conf", node_size(node))
         daemon = self._daemon(self.hosts.inside(node.name, *command), f"slurmd-{node.name}.out")
         self.hosts.belongs(node.name, daemon)
         self._nodes.setdefault(node.name, []).append(daemon)
@@ -222,14 +178,16 @@ class SlurmCluster:
         self.restd_socket = den.path / "restd.sock"
         self.conf = den.path / "etc" / "slurm.conf"
         self.env = MappingProxyType(
-            {**environment("SLURM", "SBATCH"), "SLURM_CONF": str(self.conf), "PATH": _PATH}
+            {**environment("SLURM", "SBATCH"), "SLURM_CONF": str(self.conf), "PATH": SLURM_PATH}
         )
         for name in ("etc", "log", "run", "state", "spool"):
             (den.path / name).mkdir()
         if self.settings.namespaces:
             self.hosts = NamespaceHosts(self.directory, self.log_dir)
             self._stack.callback(self.hosts.close)
-        self._write(ports)
+        self._port = ports.take()
+        address = self.hosts.address if self.hosts else "127.0.0.1"
+        write_conf(self.settings, self.directory, address=address, port=self._port, ports=ports)
         if self.settings.munge:
             self._start_munged()
         self.start_controller()
@@ -239,37 +197,6 @@ class SlurmCluster:
         if self.settings.restd:
             self._start_restd()
         self.wait_for_nodes("idle", len(started))
-
-    def _write(self, ports: Ports) -> None:
-        self._port = ports.take()
-        lines = [
-            *_FIXED,
-            *_paths(self.directory),
-            *_authentication(self.directory, munge=self.settings.munge),
-            f"ClusterName={re.sub('[^a-z0-9]', '', self.directory.name)}",
-            f"SlurmctldHost=localhost({self.hosts.address if self.hosts else '127.0.0.1'})",
-            f"SlurmctldPort={self._port}",
-            f"SlurmdPort={ports.take()}",
-            f"SlurmUser={getpass.getuser()}",
-            f"SlurmdUser={getpass.getuser()}",
-            *(("MaxNodeCount=100",) if version() >= (22, 5) else ()),  # of dynamic nodes too
-            f"MinJobAge={self.settings.min_job_age_seconds}",
-        ]
-        if self.settings.completion_log:
-            lines += ["JobCompType=jobcomp/filetxt", f"JobCompLoc={self.log_dir}/jobcomp.txt"]
-        nodes = self.settings.nodes
-        if any(node.kind is NodeKind.CLOUD for node in nodes):
-            lines += _POWER
-        if any(node.gpus for node in nodes):
-            lines.append("GresTypes=gpu")
-            gres = (_gres_line(node, self.directory) for node in nodes if node.gpus)
-            (self.conf.parent / "gres.conf").write_text("\n".join(gres) + "\n")
-        lines += [_node_line(node, ports.take()) for node in nodes]
-        lines += [_partition_line(partition) for partition in self.settings.partitions]
-        self.conf.write_text("\n".join((*lines, *self.settings.extra)) + "\n")
-        # Or slurmd looks for cgroup v2 and systemd, and dies for want of them. This one does nothing until used.
-        plugin = "cgroup/v1" if version() < (24, 5) else "disabled"
-        (self.conf.parent / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
 
     def _start_munged(self) -> None:
         etc, run = self.conf.parent, self.directory / "run"
@@ -327,119 +254,14 @@ class SlurmCluster:
         return tail(*sorted(self.log_dir.iterdir()))
 
 
-_FIXED = (
-    "SlurmctldDebug=verbose",
-    "SlurmdDebug=verbose",
-    "MailProg=/bin/true",
-    "ProctrackType=proctrack/linuxproc",
-    "TaskPlugin=task/none",
-    "SwitchType=switch/none",
-    "MpiDefault=none",
-    "JobAcctGatherType=jobacct_gather/none",
-    "AccountingStorageType=accounting_storage/none",
-    "SelectType=select/cons_tres",
-    "SelectTypeParameters=CR_CPU_Memory",
-    # Believe NodeName rather than the machine.
-    "SlurmdParameters=config_overrides",
-    "SchedulerType=sched/backfill",
-    "SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=1",
-    # With all weights 0 every job has priority 1, and nice does nothing.
-    "PriorityType=priority/multifactor",
-    "PriorityWeightPartition=1000000",
-    "ReturnToService=2",
-    "InactiveLimit=0",
-    "KillWait=2",
-    "CompleteWait=0",
-    "MaxJobCount=50000",
-    "MaxArraySize=10001",
-    "SlurmctldTimeout=10",
-    "SlurmdTimeout=10",
-    "MessageTimeout=10",
-    "UnkillableStepTimeout=60",
-    "TreeWidth=65533",
-    "RebootProgram=/bin/true",
-    "DebugFlags=NO_CONF_HASH",
-)
-
-_POWER = (
-    # Whoever plays the cloud starts the nodes by itself.
-    "ResumeProgram=/bin/true",
-    "SuspendProgram=/bin/true",
-    "SuspendTime=100000",
-    "SuspendTimeout=2",
-    "ResumeTimeout=60",
-    "PrivateData=cloud",
-    "SlurmctldParameters=power_save_interval=1,power_save_min_interval=0,idle_on_node_suspend",
-)
-
-
 _RESTD_PLUGINS: dict[tuple[int, ...], str] = {
     (22, 5): "openapi/v0.0.38",
     (23, 2): "openapi/v0.0.39",
 }
 
 
-@functools.cache
-def version() -> tuple[int, ...]:
-    """Of the Slurm that is installed, for instance (22, 5, 8)."""
-    said = call(("slurmctld", "-V"), env={"PATH": _PATH}).stdout
-    return tuple(int(part) for part in re.findall(r"[0-9]+", said)[:3])
-
-
 def _installed() -> bool:
-    return all(shutil.which(program, path=_PATH) for program in _PROGRAMS)
-
-
-def _paths(directory: Path) -> tuple[str, ...]:
-    return (
-        f"StateSaveLocation={directory}/state",
-        f"SlurmdSpoolDir={directory}/spool/%n",
-        f"SlurmctldPidFile={directory}/run/slurmctld.pid",
-        f"SlurmdPidFile={directory}/run/slurmd-%n.pid",
-        f"SlurmctldLogFile={directory}/log/slurmctld.log",
-        f"SlurmdLogFile={directory}/log/slurmd-%n.log",
-    )
-
-
-def _authentication(directory: Path, *, munge: bool) -> tuple[str, ...]:
-    if munge:
-        return (
-            "AuthType=auth/munge",
-            f"AuthInfo=socket={directory}/run/munge.sock",
-            "CredType=cred/munge",
-        )
-    return "AuthType=auth/none", "CredType=cred/none"
-
-
-def _node_line(node: SlurmNode, port: int) -> str:
-    place = f"NodeName={node.name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
-    return f"{place} {_size(node)} State={node.kind.value}"
-
-
-def _size(node: SlurmNode) -> str:
-    words = [f"CPUs={node.cpus} RealMemory={node.memory_mb} TmpDisk={node.tmp_mb}"]
-    words.append(f"Weight={node.weight}")
-    if node.features:
-        words.append(f"Feature={','.join(node.features)}")
-    if node.gpus:
-        words.append(f"Gres=gpu:{node.gpus}")
-    return " ".join(words)
-
-
-def _gres_line(node: SlurmNode, directory: Path) -> str:
-    folder = directory / "gpus"
-    folder.mkdir(exist_ok=True)
-    for number in range(node.gpus):
-        (folder / f"gpu{number}").symlink_to("/dev/null")
-    last = node.gpus - 1
-    files = f"{folder}/gpu[0-{last}]" if last else f"{folder}/gpu0"
-    return f"NodeName={node.name} Name=gpu File={files}"
-
-
-def _partition_line(partition: SlurmPartition) -> str:
-    default = "YES" if partition.default else "NO"
-    line = f"PartitionName={partition.name} Nodes={','.join(partition.nodes)} Default={default}"
-    return f"{line} MaxTime=INFINITE State=UP {partition.options}".rstrip()
+    return all(shutil.which(program, path=SLURM_PATH) for program in _PROGRAMS)
 
 
 def main() -> None:
