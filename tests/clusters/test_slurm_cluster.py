@@ -61,6 +61,8 @@ def test_a_job_runs(slurm: SlurmCluster, tmp_path: Path) -> None:
     wait_for(slurm, job, "FAILED")
     assert (tmp_path / "node").read_text() == "n3\n"
     assert "ExitCode=7:0" in slurm.run("scontrol", "-o", "show", "job", job)
+    logged = slurm.run("sacct", "-c", "-P", "-n", "-j", job, "-o", "state,exitcode")
+    assert logged == "FAILED|7:0"
 
 
 def test_a_controller_that_was_stopped_knows_its_jobs(own: SlurmCluster) -> None:
@@ -147,13 +149,6 @@ class TestKinds:
             client.connect(str(own.restd_socket))
             client.sendall(b"GET /openapi/v3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 200")
-
-
-def test_what_ended_long_ago_is_in_the_completion_log(slurm: SlurmCluster) -> None:
-    job = submit(slurm, "exit 3")
-    wait_for(slurm, job, "FAILED")
-    found = slurm.run("sacct", "-c", "-P", "-n", "-j", job, "-o", "state,exitcode")
-    assert found == "FAILED|3:0"
 
 
 @pytest.mark.parametrize("own", [SlurmSettings(nodes=(), namespaces=True)], indirect=True)
