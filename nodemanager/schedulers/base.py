@@ -111,7 +111,8 @@ class Newcomer:
     """The name it would join under if the scheduler has nothing against that."""
     size: NodeSize
     taken: frozenset[str] = frozenset()
-    """The names of all nodes whose machines exist or are being made."""
+    """The names of all nodes whose machines exist or are being made, and of those that were given out and not
+    removed yet, in this turn too."""
 
 
 class Scheduler(abc.ABC):

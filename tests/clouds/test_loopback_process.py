@@ -83,19 +83,26 @@ class Yard:
 def marked(cloud_id: str) -> list[int]:
     """The living processes with the mark in their environment, but for zombies."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if f"{MARK}={cloud_id}".encode() in environment:
-                found.append(int(entry.name))
+    for pid in everybody():
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"{MARK}={cloud_id}".encode() in environment:
+            found.append(pid)
     return found
 
 
+def everybody() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
 def commandline(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    """Empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
 
 
 def is_alive(pid: int) -> bool:
@@ -211,11 +218,18 @@ def test_destroying_ends_all_it_has_started_in_whatever_session(yard: Yard) -> N
 
 
 def test_what_starts_processes_without_end_does_not_get_away(yard: Yard) -> None:
-    cloud = yard.shell("echo > $said/$host; while true; do setsid sleep 5 & sleep 0.001; done")
+    seconds = f"5.{os.getpid()}"
+    script = f"while true; do setsid sleep {seconds} & sleep 0.001; done"
+    cloud = yard.shell(f'echo > $said/$host; exec env -i "PATH=$PATH" sh -c {shlex.quote(script)}')
     node = yard.create(cloud)
     yard.heard()
+
+    def sleepers() -> list[int]:
+        return [pid for pid in everybody() if commandline(pid) == f"sleep {seconds}"]
+
+    wait_for(lambda: len(sleepers()) > 10, "there are many")
     cloud.destroy(node)
-    assert yard.processes(node) == []
+    assert sleepers() == []
 
 
 def test_destroying_one_that_is_still_booting(yard: Yard) -> None:

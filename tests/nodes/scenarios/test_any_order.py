@@ -8,6 +8,7 @@ import pytest
 from nodemanager.clouds.fake import FakeMachine, Fate, SkyFault
 from nodemanager.model import NodeState
 from nodemanager.nodes.messages import Behave, Kill
+from nodemanager.nodes.orphans import ORPHAN_SECONDS
 from nodemanager.nodes.states import Behaviour
 from nodemanager.schedulers.fake import Fault
 from nodemanager.testing import Program
@@ -16,6 +17,9 @@ from tests.nodes.scenarios.elastic import Elastic, policy
 CLOUD_FAULTS = [fault for fault in SkyFault if fault is not SkyFault.DENIED]
 SCHEDULER_FAULTS = [fault for fault in Fault if fault is not Fault.LOSS]
 SEEDS = range(int(os.environ.get("ANY_ORDER_SEEDS", "6")))
+MOST_NODES = 6
+PLACES: list[tuple[str, ...] | None] = [None, (), tuple(f"slot{n}" for n in range(MOST_NODES))]
+"""Names that the scheduler has defined for nodes; without any it creates them; None: it takes whatever comes."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -28,8 +32,12 @@ def test_any_order_leads_to_the_same_end(seed: int) -> None:
         )
 
     with Elastic(
-        seed=seed, node_policy=policy(max_nodes=6, boot_fail_after=120.0, brake_time=60.0)
+        seed=seed, node_policy=policy(max_nodes=MOST_NODES, boot_fail_after=120.0, brake_time=60.0)
     ) as world:
+        cluster, places = world.site.cluster, PLACES[seed % len(PLACES)]
+        if places is not None:
+            cluster.admits, cluster.places, cluster.leaves_unplaced = True, places, True
+            world.restart(world.site)
         world.sky.fates = fate
         killed: set[str] = set()
         robbed: list[str] = []
@@ -38,7 +46,7 @@ def test_any_order_leads_to_the_same_end(seed: int) -> None:
             """Before each create and destroy: jobs run on no node that is destroyed, unless it was killed."""
             _, _, name = world.sky.journal[-1]
             at_work = (NodeState.BUSY, NodeState.DRAINING)
-            busy = {node.name for node in world.site.cluster.nodes() if node.state in at_work}
+            busy = {node.name for node in cluster.nodes() if node.state in at_work}
             if method == "destroy" and name in busy - killed:
                 robbed.append(name)
             return False
@@ -78,6 +86,10 @@ def test_any_order_leads_to_the_same_end(seed: int) -> None:
             world.arbiter().tell(Behave(node.name, Behaviour.RUN))
         world.complete(requests, 4 * 3600)
         world.until(lambda: world.deserted, 3600)
-        assert world.site.cluster.live_count == 0
-        assert world.sky.most <= 6
+        assert cluster.live_count == 0
+        assert world.sky.most <= MOST_NODES
         assert robbed == []
+        if places is not None:
+            world.advance(ORPHAN_SECONDS + 120)
+            assert not cluster.nodes(), "nothing that was announced is left"
+            assert not world.fleet
