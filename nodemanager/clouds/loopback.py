@@ -42,6 +42,10 @@ from nodemanager.schedulers.slots import shortage
 log = logging.getLogger(__name__)
 
 
+_seen_dead: set[str] = set()
+"""Cloud ids of machines whose end was seen to, or told of, by whichever of a daemon's driver objects."""
+
+
 class Loopback(Cloud):
     """See the module's docstring, and `LoopbackOptions` for the options."""
 
@@ -55,8 +59,6 @@ class Loopback(Cloud):
         self._clock = clock or SystemClock()
         self._shares = Shares(context.state_dir)
         self._is_open = False
-        self._seen_dead: set[str] = set()
-        """Cloud ids of machines whose end was seen to, or told of."""
 
     def check(self) -> Sequence[Finding]:
         """Say what there is to give; look at the directory."""
@@ -90,7 +92,7 @@ class Loopback(Cloud):
         with self._files():
             ours = [share for share in self._shares.read() if self._is_ours(share)]
             for share in ours:
-                if share.process is not None and share.cloud_id not in self._seen_dead:
+                if share.process is not None and share.cloud_id not in _seen_dead:
                     self._attend(share)
             return [_as_node(share) for share in ours]
 
@@ -154,7 +156,7 @@ class Loopback(Cloud):
                 _last_line(self._shares.output(share.name)),
                 extra={"action": "loopback_ended", "node": share.name},
             )
-        self._seen_dead.add(share.cloud_id)
+        _seen_dead.add(share.cloud_id)
 
     @contextmanager
     def _files(self) -> Iterator[None]:

@@ -213,9 +213,11 @@ class SchedulerActor(Actor):
             except SchedulerError as error:
                 self._report(self._book.submission_failed(specs, str(error), self._clock.elapsed()))
                 raise
-            log.info(
-                "submitted %d jobs", len(answers), extra={"action": "submit", "jobs": len(answers)}
-            )
+            accepted = sum(bool(answer.job_id) for answer in answers)
+            if accepted:
+                log.info(
+                    "submitted %d jobs", accepted, extra={"action": "submit", "jobs": accepted}
+                )
             self._report(self._book.submitted(answers, self._clock.elapsed()))
             if any(answer.busy for answer in answers):
                 break
