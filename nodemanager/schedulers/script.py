@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nodemanager.model import NODE_VARIABLE
 from nodemanager.schedulers.base import JobSpec
 from nodemanager.schedulers.jobfiles import JobFiles
 
@@ -63,10 +64,12 @@ def render(
     files: JobFiles,
     tasks: Tasks | None = None,
     guard: Guard | None = None,
+    node_variable: str = "",
 ) -> bytes:
     """The script of one job, or, with `tasks`, of an array whose jobs are equal but for name and input.
 
-    `refusal` has nothing against any of them. Without a `guard` the job takes the shell's place.
+    `refusal` has nothing against any of them. `node_variable` is where the scheduler says which node it is, if
+    that need not be the machine's own name. Without a `guard` the job takes the shell's place.
     """
     names = [spec.name for spec in specs]
     argv = shlex.join(specs[0].argv)
@@ -83,6 +86,7 @@ def render(
         f"PATH=${{PATH:-{_DEFAULT_PATH}}}",
         f"{JOB_VARIABLE}=$1",
         f"export PATH {JOB_VARIABLE}",
+        *([f"export {NODE_VARIABLE}=${node_variable}"] if node_variable else []),
         *([command] if guard is None else _guarded(command, guard)),
     ]
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")

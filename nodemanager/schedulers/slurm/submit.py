@@ -32,6 +32,7 @@ ARRAY_LIMIT = 1000
 
 _MIB = 1 << 20
 _TASKS = Tasks("SLURM_ARRAY_TASK_ID", 0)
+_NODE = "SLURMD_NODENAME"
 _RETRIES = b"sleeping and retrying"
 """sbatch would do that for two minutes; we can put the time to better use."""
 _ONLY_SBATCH = ("--parsable", "--export=ALL")
@@ -141,7 +142,7 @@ class Submitter:
                     spec.name,
                     (spec,),
                     self._arguments(spec, spec.name, queue, 0),
-                    render([spec], self._files),
+                    render([spec], self._files, node_variable=_NODE),
                     is_array=False,
                     queue=",".join(queue),
                 )
@@ -153,7 +154,7 @@ class Submitter:
                 name,
                 tuple(group),
                 self._arguments(group[0], name, queue, len(group)),
-                render(group, self._files, _TASKS),
+                render(group, self._files, _TASKS, node_variable=_NODE),
                 is_array=True,
                 queue=",".join(queue),
             )
