@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,10 +29,10 @@ def leftovers_after_kill(module: str, script: str, programs: set[str]) -> list[s
         directory = Path(said.readline().strip())
         below = descendants(process.pid)
         names = {_name(pid) for pid in below}
-        assert programs <= names, f"{programs} do not all run: {names}"
         before = _links()
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
+    assert programs <= names, f"{programs} do not all run: {names}"
     # Of the network nothing was there before that is not ours.
     mine = {link for link in before if any(f"anm{pid}" == link for pid in below)}
 
