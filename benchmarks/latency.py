@@ -128,10 +128,10 @@ def figures(values: Sequence[float]) -> tuple[float, float, float, float]:
     return cuts[49], cuts[89], cuts[98], max(values)
 
 
-def answering(state: Path) -> Any:
-    """The API of the daemon, or None while it does not answer."""
+def answering(state: Path, port: str = "") -> Any:
+    """The API of the daemon, or None while it does not answer; `port` if it was not free to choose one."""
     try:
-        port = (state / "api/port").read_text().strip()
+        port = port or (state / "api/port").read_text().strip()
         token = (state / "api/root_token").read_text().strip()
         url = f"https://127.0.0.1:{port}"
         return connect(url, token, ca_file=state / "api/certificate.pem")

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,9 @@ class Slurm(Subject):
             "--chdir=/",
         )
         one = Call(words, SLEEPER)
-        for at_once, count in ((1, 200), (4, 400)):
+        for at_once, jobs in ((1, 200), (4, 400)):
             title = f"sbatch, {at_once} at a time"
-            yield title, count, partial(_accepted, self._commands, [one] * count, at_once)
+            yield title, jobs, partial(_accepted, self._commands, [one] * jobs, at_once)
         array = Call((*words, "--array=0-999"), SLEEPER)
         yield (
             "one array of 1,000: Slurm's own limit",
@@ -172,9 +173,9 @@ class GridEngine(Subject):
         """See the base class."""
         words = ("qsub", "-terse", "-o", "/dev/null", "-j", "y", "-S", "/bin/sh")
         one = Call(words, SLEEPER)
-        for at_once, count in ((1, 200), (4, 400)):
+        for at_once, jobs in ((1, 200), (4, 400)):
             title = f"qsub, {at_once} at a time"
-            yield title, count, partial(_accepted, self._commands, [one] * count, at_once)
+            yield title, jobs, partial(_accepted, self._commands, [one] * jobs, at_once)
         array = Call((*words, "-t", "1-1000"), SLEEPER)
         yield (
             "one array of 1,000: Grid Engine's own limit",
@@ -234,13 +235,13 @@ def measure(console: Console, subject: Subject, flags: argparse.Namespace) -> No
 
 def submissions(console: Console, subject: Subject, jobs: int) -> Iterator[Row]:
     """Every way, one after the other, each with an empty queue."""
-    for title, count, submit in subject.plain():
+    for title, number, submit in subject.plain():
         began = time.monotonic()
         accepted = submit()
-        yield _row(console, title, count, accepted, time.monotonic() - began)
+        yield _row(console, title, number, accepted, time.monotonic() - began)
         subject.purge()
     few = min(jobs, 400)
-    for title, kinds, count, options in (
+    for title, kinds, number, options in (
         ("ours, all alike", 1, jobs, {}),
         (f"ours, {KINDS} kinds", KINDS, jobs, {}),
         *((f"ours, all different, by {word}", few, few, more) for word, more in subject.variants()),
@@ -249,18 +250,22 @@ def submissions(console: Console, subject: Subject, jobs: int) -> Iterator[Row]:
             scheduler = subject.module(Path(name), options)
             scheduler.poll()
             scheduler.nodes()
-            specs = [spec(number, kinds) for number in range(count)]
+            specs = [spec(kinds) for _ in range(number)]
             began = time.monotonic()
             answers = scheduler.submit(specs)
             seconds = time.monotonic() - began
             accepted = sum(bool(answer.job_id) for answer in answers)
-            yield _row(console, title, count, accepted, seconds)
+            yield _row(console, title, number, accepted, seconds)
             subject.purge()
             scheduler.close()
 
 
-def spec(number: int, kinds: int) -> JobSpec:
-    """A job of one of so many kinds."""
+_numbers = count()
+
+
+def spec(kinds: int) -> JobSpec:
+    """A job of one of so many kinds, by a name that no other has."""
+    number = next(_numbers)
     ram_bytes = (16 + number % kinds) << 20
     name = f"{CLUSTER}-dz642-{number:015d}"
     return JobSpec(name, ("sleep", "1000"), Resources(1, ram_bytes), stdin=b"x" * 1000)
@@ -293,7 +298,7 @@ def report_looks(console: Console, subject: Subject, sizes: Sequence[int]) -> No
         scheduler = subject.module(Path(name), {})
         live = 0
         for size in sizes:
-            fresh = [spec(number, KINDS) for number in range(live, size)]
+            fresh = [spec(KINDS) for _ in range(live, size)]
             for start in range(0, len(fresh), 1000):
                 scheduler.submit(fresh[start : start + 1000])
             live = size
@@ -390,7 +395,7 @@ def _daemon(folder: Path, subject: Subject, containers: int) -> Iterator[Any]:
         env={**os.environ, **subject.environment},
     )
     try:
-        yield wait_for(lambda: answering(folder / "state"), "the API answers")
+        yield wait_for(lambda: answering(folder / "state", str(port)), "the API answers")
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(PATIENCE_SECONDS)
@@ -416,11 +421,11 @@ def _accepted(commands: Commands, calls: Sequence[Call], at_once: int) -> int:
     return sum(isinstance(answer, Answer) and answer.status == 0 for answer in answers)
 
 
-def _row(console: Console, title: str, count: int, accepted: int, seconds: float) -> Row:
-    if accepted != count:
-        raise SystemExit(f"{title}: {accepted:,} of {count:,} were accepted")
-    console.print(f"  {title}: {count:,} in {seconds:.3f} s", style="dim")
-    return Row(title, count, seconds)
+def _row(console: Console, title: str, jobs: int, accepted: int, seconds: float) -> Row:
+    if accepted != jobs:
+        raise SystemExit(f"{title}: {accepted:,} of {jobs:,} were accepted")
+    console.print(f"  {title}: {jobs:,} in {seconds:.3f} s", style="dim")
+    return Row(title, jobs, seconds)
 
 
 if __name__ == "__main__":

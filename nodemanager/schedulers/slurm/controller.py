@@ -43,13 +43,12 @@ class Controller:
         return answer.or_raise()
 
     def ask_all(self, calls: Sequence[Call], at_once: int) -> list[Answer]:
-        """The answers of several, `at_once` at a time. After one that fails to answer no more are begun."""
+        """The answers of several, `at_once` at a time."""
         answers = []
-        for start in range(0, len(calls), at_once):
-            for result in self._commands.run_all(calls[start : start + at_once], at_once):
-                if isinstance(result, SchedulerError):
-                    raise result
-                answers.append(_heard(result))
+        for result in self._commands.run_all(calls, at_once):
+            if isinstance(result, SchedulerError):
+                raise result
+            answers.append(_heard(result))
         return answers
 
     def config(self, *, afresh: bool = False) -> Mapping[str, str]:

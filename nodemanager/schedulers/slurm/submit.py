@@ -31,6 +31,8 @@ ARRAY_LIMIT = 1000
 """More would save nothing, and make scripts of more than 100 KB."""
 
 _MIB = 1 << 20
+_PART = 32
+"""So many sbatch are begun before anybody looks at what became of them."""
 _TASKS = Tasks("SLURM_ARRAY_TASK_ID", 0)
 _NODE = "SLURMD_NODENAME"
 _RETRIES = b"sleeping and retrying"
@@ -216,12 +218,12 @@ class Submitter:
         return SlurmRest(socket, self._context.command_seconds) if socket else None
 
     def _by_sbatch(self, made: Sequence[_Batch]) -> list[_Outcome]:
-        """A few at a time. Behind a limit of the site, no more are tried of those it is for."""
+        """A few at a time. Behind a limit of the site, few more are tried of those it is for."""
         outcomes: list[_Outcome] = []
         limited: dict[str, str] = {}
         at_once = self._options.submit_at_once
-        for start in range(0, len(made), at_once):
-            part = made[start : start + at_once]
+        for start in range(0, len(made), _PART):
+            part = made[start : start + _PART]
             tried = [batch for batch in part if batch.queue not in limited]
             calls = [
                 Call(("sbatch", *batch.arguments, *_ONLY_SBATCH), batch.script, _RETRIES)
