@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 
 from nodemanager.errors import ConfigError
-from nodemanager.runner.probe import probe
 from nodemanager.runner.process import Command
 from nodemanager.runner.run import run
 from nodemanager.runner.spec import RunnerSpec
@@ -37,7 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        return probe(spec) if spec.probe else run(spec, Command(), stop)
+        if spec.probe:
+            # Every container's job pays for what is imported at the start, and few are probes.
+            from nodemanager.runner.probe import probe  # noqa: PLC0415
+
+            return probe(spec)
+        return run(spec, Command(), stop)
     except ConfigError as error:
         sys.stderr.write(f"arvados-container-runner: {error}\n")
         return EXIT_USAGE
