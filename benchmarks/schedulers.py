@@ -331,7 +331,6 @@ def report_daemon(console: Console, subject: Subject, containers: int) -> None:
     try:
         with _daemon(folder, subject, containers) as api:
             rate = _queue_to_accepted(console, subject, api, containers)
-            subject.purge()
             subject.open(takes_work=True)
             samples = [run(api, folder) for _ in range(10)]
     finally:
@@ -364,16 +363,26 @@ def _queue_to_accepted(console: Console, subject: Subject, api: Any, containers:
         "use_existing": False,
         "state": "Committed",
     }
-    for _ in range(containers):
-        call(api.container_requests().create(body={"container_request": attributes}))
+    requests = [
+        call(api.container_requests().create(body={"container_request": attributes}))["uuid"]
+        for _ in range(containers)
+    ]
     if time.time() > due:
         raise SystemExit("committing took longer than expected; try fewer containers")
     time.sleep(due - time.time())
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         scheduler = subject.module(Path(name), {})
-        wait_for(lambda: len(scheduler.poll().jobs) >= containers, "all are accepted")
+        wait_for(lambda: len(_live(scheduler)) >= containers, "all are accepted")
+        rate = containers / (time.time() - due)
+        for uuid in requests:
+            call(api.container_requests().update(uuid=uuid, body={"priority": 0}))
+        wait_for(lambda: not _live(scheduler), "all are cancelled")
         scheduler.close()
-    return containers / (time.time() - due)
+    return rate
+
+
+def _live(scheduler: Scheduler) -> list[str]:
+    return [job.name for job in scheduler.poll().jobs if job.state is not JobState.ENDED]
 
 
 @contextmanager

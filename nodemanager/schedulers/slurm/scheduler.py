@@ -8,11 +8,12 @@ script, which Slurm keeps (`submit`, `memory`). What squeue shows is judged by t
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Finding, JobState, Node
-from nodemanager.outcome import End
+from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import (
     Job,
     JobSpec,
@@ -33,7 +34,7 @@ from nodemanager.schedulers.slurm.listing import Row, end_of
 from nodemanager.schedulers.slurm.memory import ArrayNames, CancelMarks
 from nodemanager.schedulers.slurm.nodes import SlurmNode, parse_nodes, shortage
 from nodemanager.schedulers.slurm.options import NodeOrigin, SlurmOptions
-from nodemanager.schedulers.slurm.submit import Submitter, nice
+from nodemanager.schedulers.slurm.submit import Submitter, array_name, nice
 from nodemanager.schedulers.slurm.words import Complaint, Reader, sort_out
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,13 @@ class SlurmScheduler(Scheduler):
         self._drain_mark = f" (by {context.cluster_id})"
         """How the reasons of our drains end."""
         self._polls = 0
+        self._polled_at = float("-inf")
+        self._waits: frozenset[str] = frozenset()
+        """Who waited at the last poll."""
+        self._waited: frozenset[str] = frozenset()
+        """Who waited at the one before."""
+        self._seen_arrays: frozenset[str] = frozenset()
+        """Arrays of which the last listing had anything, by name."""
         self._nodes: Sequence[SlurmNode] | None = None
         """From the last look."""
 
@@ -114,12 +122,22 @@ class SlurmScheduler(Scheduler):
             # Of two by one name, which only a doubtful submission can make, the live one counts.
             if name not in jobs or jobs[name].state is JobState.ENDED:
                 jobs[name] = job
+        self._note_waiting(jobs.values())
         self._polls += 1
         if complete and self._polls % _SWEEP_EVERY_POLLS == 0:
             self._files.sweep(self._prefix, jobs.keys())
             self._marks.sweep(jobs.keys())
             self._arrays.sweep(self._arrays.of(jobs.keys()))
         return Poll(tuple(jobs.values()), complete)
+
+    def _note_waiting(self, jobs: Iterable[Job]) -> None:
+        """Keep in mind who waited at the poll before this one, unless that was too long ago to say what became of them."""
+        now = time.monotonic()
+        gap = now - self._polled_at
+        remembers = gap < self._controller.number("MinJobAge", 0)
+        self._waited = self._waits if remembers else frozenset()
+        self._waits = frozenset(job.name for job in jobs if job.state is JobState.WAITING)
+        self._polled_at = now
 
     def look_up(self, names: Sequence[str]) -> Mapping[str, End]:
         """From what the controller still has, else from the accounting or the completion log."""
@@ -132,7 +150,20 @@ class SlurmScheduler(Scheduler):
             asked = {self._arrays.array_of(name) or name for name in missing}
             rows = ended(self._controller, sorted(asked), self._options.users)
             found |= self._ends(((self._name(row), row) for row in rows), set(missing))
+        for name in missing:
+            end = None if name in found else self._taken_out(name)
+            if end is not None:
+                found[name] = end
         return found
+
+    def _taken_out(self, name: str) -> End | None:
+        """A task that is cancelled while it waits leaves no trace in Slurm: it is taken out of its array, which stays."""
+        if name in self._marks:
+            return End(EndKind.CANCELLED)
+        array = self._arrays.array_of(name)
+        if array and array in self._seen_arrays and name in self._waited:
+            return End(EndKind.OPERATOR_DELETED, detail=f"Slurm: taken out of its array {array}")
+        return None
 
     def cancel(self, names: Sequence[str]) -> None:
         """By one scancel: TERM, and KILL after slurm.conf's KillWait. That it was us is noted first."""
@@ -217,6 +248,10 @@ class SlurmScheduler(Scheduler):
                 extra={"action": "strange_listing"},
             )
         unnamed = self._learn_arrays(result.rows)
+        array_prefix = array_name(self._prefix, "")
+        self._seen_arrays = frozenset(
+            row.name for row in result.rows if row.name.startswith(array_prefix)
+        )
         named = []
         for row in result.rows:
             name = self._name(row)
@@ -266,7 +301,8 @@ class SlurmScheduler(Scheduler):
 
     def _name(self, row: Row) -> str:
         if not row.array_id:
-            return row.name
+            # An array whose tasks were all cancelled one by one is left without any.
+            return "" if row.name in self._seen_arrays else row.name
         names = self._arrays.get(row.name)
         return names[row.task] if row.task < len(names) else ""
 

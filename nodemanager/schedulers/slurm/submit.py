@@ -150,7 +150,7 @@ class Submitter:
                 )
                 for spec in group
             ]
-        name = f"{self._context.cluster_id}-array-{secrets.token_hex(8)}"
+        name = array_name(f"{self._context.cluster_id}-", secrets.token_hex(8))
         return [
             _Batch(
                 name,
@@ -265,6 +265,11 @@ class Submitter:
                 return Submission(name, unplaced=plain(words))
             case _:
                 return Submission(name, refused=plain(words))
+
+
+def array_name(prefix: str, tail: str) -> str:
+    """What an array of the cluster with that prefix is called; no job of its own ever is."""
+    return f"{prefix}array-{tail}"
 
 
 def nice(priority: int, spread: int) -> int:
