@@ -49,6 +49,14 @@ class JobFiles:
         except OSError as error:
             raise SchedulerError(f"cannot remove a job's input: {error}") from error
 
+    def names(self, prefix: str) -> list[str]:
+        """The jobs that have a file and whose names begin with `prefix`."""
+        try:
+            paths = list(self.directory.glob(f"{prefix}*{_SUFFIX}"))
+        except OSError as error:
+            raise SchedulerError(f"cannot look through {self.directory}: {error}") from error
+        return [path.name.removesuffix(_SUFFIX) for path in paths]
+
     def sweep(self, prefix: str, known: Collection[str]) -> list[str]:
         """Remove old files of jobs whose names begin with `prefix` and that nobody knows; their names.
 
