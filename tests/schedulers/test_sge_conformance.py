@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,26 +44,27 @@ def options_of(cell: GridEngineCell, **more: str) -> Mapping[str, str]:
     }
 
 
+QUEUES = {"all.q": ("h1", "h2"), "large.q": ("h2",), "spot.q": ("h3",)}
+
+
 @pytest.fixture(scope="module")
 def cell() -> Iterator[GridEngineCell]:
     """Three hosts, of which one is in another queue too and one can be taken away; or this machine alone."""
     common = GridEngineSettings(complexes=COMPLEXES, host_values=VALUES)
-    several = GridEngineSettings(
-        queues=(
-            GridQueue("all.q", slots=3, hosts=("h1", "h2"), options=QUICK),
-            GridQueue("large.q", slots=3, hosts=("h2",), options=QUICK),
-            GridQueue("spot.q", slots=3, hosts=("h3",), options=QUICK),
-        ),
-        complexes=COMPLEXES,
-        host_values=VALUES,
-        hosts=("h1", "h2", "h3"),
-    )
+    queues = tuple(GridQueue(name, 3, ("NONE",), QUICK) for name in QUEUES)
+    several = replace(common, queues=queues, hosts=("h1", "h2", "h3"))
+    single = replace(common, queues=(GridQueue("all.q", 3, options=QUICK),))
     try:
         running = GridEngineCell(several).__enter__()
     except NamespacesMissing:
-        running = GridEngineCell(common).__enter__()
+        running = GridEngineCell(single).__enter__()
     except GridEngineMissing as error:
         pytest.skip(str(error))
+    if running.settings is several:
+        for queue, hosts in QUEUES.items():
+            for host in hosts:
+                running.run("qconf", "-aattr", "queue", "hostlist", host, queue)
+        running.wait_for_queues(4)
     yield running
     running.__exit__()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from enum import Enum
 
@@ -14,7 +13,6 @@ from nodemanager.schedulers.jobfiles import JobFiles
 from nodemanager.schedulers.script import Guard, Tasks, render
 from nodemanager.schedulers.sge.answers import JOBS_KEY, JOBS_SEPARATOR, submitted
 from nodemanager.schedulers.sge.options import MemoryPer, SgeOptions
-from nodemanager.schedulers.templates import in_mib
 
 NAME_PREFIX = "A"
 """Before every name of ours: Grid Engine takes none that begins with a digit, as a cluster id may."""
@@ -116,10 +114,10 @@ def resource_requests(spec: JobSpec, options: SgeOptions) -> list[str]:
     if options.memory_resource and spec.resources.ram_bytes:
         ram = spec.resources.ram_bytes + options.reserve_ram
         parts = slots if options.memory_per is MemoryPer.SLOT else 1
-        asked.append(f"{options.memory_resource}={in_mib(math.ceil(ram / parts))}M")
+        # In bytes, rounded down: the slots together must not want more than a job that fills a host.
+        asked.append(f"{options.memory_resource}={ram // parts}")
     if options.scratch_resource and spec.resources.scratch_bytes:
-        per_slot = math.ceil(spec.resources.scratch_bytes / slots)
-        asked.append(f"{options.scratch_resource}={in_mib(per_slot)}M")
+        asked.append(f"{options.scratch_resource}={spec.resources.scratch_bytes // slots}")
     if spec.resources.gpus:
         asked.append(f"{options.gpu_resource}={_per_slot(spec.resources.gpus, slots)}")
     if spec.exclusive and options.exclusive_resource:
@@ -159,10 +157,9 @@ def host_values(size: Resources, size_name: str, options: SgeOptions) -> dict[st
     """The `complex_values` of a host of that size."""
     values = {"slots": str(size.cores)}
     if options.memory_resource:
-        ram = size.ram_bytes + options.reserve_ram
-        values[options.memory_resource] = f"{in_mib(ram)}M"
+        values[options.memory_resource] = str(size.ram_bytes + options.reserve_ram)
     if options.scratch_resource:
-        values[options.scratch_resource] = f"{in_mib(size.scratch_bytes)}M"
+        values[options.scratch_resource] = str(size.scratch_bytes)
     if options.gpu_resource and size.gpus:
         values[options.gpu_resource] = str(size.gpus)
     if options.exclusive_resource:
