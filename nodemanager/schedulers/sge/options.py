@@ -132,7 +132,8 @@ class SgeOptions:
     arrays: bool
     """Jobs that are alike are submitted as one array. Default yes."""
     submit_at_once: int
-    """How many qsub run at a time. Default 4."""
+    """How many qsub run at a time. Default 1: with more, jobs of one priority start in an order of chance, and not
+    twice as many are accepted in a second."""
     force_after: float
     """So many seconds after its cancellation a job that is still there is deleted by force. Default 300 s."""
     lost_after: float
@@ -179,7 +180,7 @@ class SgeOptions:
             size_resource=values.get("size_resource", ""),
             arguments=values.get("qsub_arguments", Arguments()),
             arrays=values.get("arrays", True),
-            submit_at_once=values.get("submit_at_once", 4),
+            submit_at_once=values.get("submit_at_once", 1),
             force_after=values.get("force_after", 300.0),
             lost_after=values.get("lost_after", 300.0),
             explained_jobs=values.get("explained_jobs", 20),
