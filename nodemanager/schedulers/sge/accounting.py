@@ -130,6 +130,8 @@ def record_of_colons(line: bytes, dialect: Dialect) -> Record | None:
             category=fields[39],
             slots=int(fields[34]),
             peak=fields[42],
+            # The largest resident size, and page faults: no process has none.
+            used=float(fields[16]) + float(fields[21]),
         )
     except (ValueError, IndexError):
         return None
@@ -154,6 +156,7 @@ def record_of_json(line: bytes, dialect: Dialect) -> Record | None:
             category=str(fields.get("category") or ""),
             slots=int(fields.get("slots") or 1),
             peak=str(measured.get("maxvmem") or 0),
+            used=float(rusage.get("ru_maxrss") or 0) + float(rusage.get("ru_minflt") or 0),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -179,6 +182,7 @@ def _record(
     category: str,
     slots: int,
     peak: str,
+    used: float,
 ) -> Record:
     asked = _asked(category)
     h_rt = asked.get("h_rt", "")
@@ -195,6 +199,7 @@ def _record(
         h_rt_seconds=int(h_rt) if h_rt.isdecimal() else 0,
         memory_bytes=int(per_slot) * slots,
         peak_bytes=int(size(peak) or 0),
+        is_made_up=failed == 0 and exit_status == 0 and not used,
     )
 
 

@@ -102,7 +102,7 @@ class SgeOptions:
     """For so many seconds after a job has left the queue its record is waited for. Default 20 s: Grid Engine
     writes them every 15 s unless told otherwise (`accounting_flush_time`)."""
     users: tuple[str, ...]
-    """Whose jobs can be ours. Default: the user this process runs as."""
+    """Whose jobs can be ours; ``*`` for anybody's. Default: the user this process runs as."""
     queues: tuple[str, ...]
     """For jobs that ask for no partition; and when given, all that counts of a node. Default: any."""
     preemptible_queues: tuple[str, ...]
@@ -165,7 +165,7 @@ class SgeOptions:
             log_dir=values.get("log_dir", ""),
             accounting_file="" if accounting == "none" else accounting,
             accounting_delay=values.get("accounting_delay", 20.0),
-            users=_names("users", values.get("users", getpass.getuser())),
+            users=_users(values.get("users", getpass.getuser())),
             queues=_names("queue", values.get("queue", "")),
             preemptible_queues=_names("preemptible_queues", values.get("preemptible_queues", "")),
             project=values.get("project", ""),
@@ -235,6 +235,10 @@ def _names(option: str, text: str) -> tuple[str, ...]:
         if not all(character.isalnum() or character in "._-" for character in name):
             raise ConfigError(f"[Scheduler] {option}: {name!r} is no name")
     return names
+
+
+def _users(text: str) -> tuple[str, ...]:
+    return ("*",) if text.strip() == "*" else _names("users", text)
 
 
 def _debian_commands() -> Path | None:

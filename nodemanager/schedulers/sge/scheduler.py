@@ -298,8 +298,7 @@ class GridEngineScheduler(Scheduler):
         return roster
 
     def _list(self, roster: Roster) -> bool:
-        users = [word for user in self._options.users for word in ("-u", user)]
-        answer = self._run("qstat", "-xml", *users)
+        answer = self._run("qstat", "-xml", "-u", ",".join(self._options.users))
         self._is_fresh = roster.listed(job_rows(answer.or_raise()), self._ask)
         return self._is_fresh
 

@@ -150,6 +150,8 @@ class Record:
     """The limit by h_vmem for the whole job; 0 if there was none."""
     peak_bytes: int
     """The largest virtual size it was seen to have."""
+    is_made_up: bool = False
+    """Written by `qdel -f`, which asks no host: it says exit status 0, of a process that used nothing."""
 
     @property
     def is_end(self) -> bool:
@@ -159,6 +161,8 @@ class Record:
 
 def end_of(record: Record) -> End:
     """How the job of a final record ended, if nobody here cancelled it."""
+    if record.is_made_up:
+        return End(EndKind.OPERATOR_DELETED, detail="qdel -f")
     kind, words = FAILED.get(record.failed, (Failed.START, "a code that is not known"))
     detail = f"failed {record.failed}: {words}"
     match kind:
