@@ -11,8 +11,10 @@ from nodemanager.model import Finding
 from nodemanager.schedulers.commands import Commands
 from nodemanager.schedulers.sge.answers import attribute, names_listed
 from nodemanager.schedulers.sge.dialects import DIALECTS, Dialect, dialect_of
-from nodemanager.schedulers.sge.options import NodeOrigin, SgeOptions
+from nodemanager.schedulers.sge.options import MemoryPer, NodeOrigin, SgeOptions
 
+_COMPLEX_COLUMNS = 8
+"""Of a line of qconf -sc, the only table here that has no XML."""
 _COMMANDS = ("qsub", "qstat", "qdel", "qalter", "qhost", "qmod", "qconf")
 
 
@@ -82,10 +84,19 @@ def _complexes_finding(commands: Commands, options: SgeOptions) -> Finding:
     if options.size_resource:
         wanted.append(options.size_resource)
     text = commands.run(options.command("qconf"), "-sc").or_raise()
-    known = {line.split()[0] for line in text.splitlines() if line.strip() and line[0] != "#"}
+    lines = [line.split() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    consumed = {words[0]: words[5] for words in lines if len(words) == _COMPLEX_COLUMNS}
     # Without GPUs in the cell its default is of no use, and no harm.
-    missing = [name for name in wanted if name not in known and name != "gpu"]
+    missing = [name for name in wanted if name not in consumed and name != "gpu"]
     problem = f"{', '.join(missing)} is not defined (qconf -mc)" if missing else ""
+    if consumed.get(options.gpu_resource, "JOB") != "JOB":
+        problem = f"{options.gpu_resource} has to be consumable per JOB (qconf -mc)"
+    per_job = consumed.get(options.memory_resource) == "JOB"
+    if per_job != (options.memory_per is MemoryPer.JOB) and options.memory_resource in consumed:
+        problem = (
+            f"{options.memory_resource} is {'' if per_job else 'not '}counted per job: "
+            "see [Scheduler] memory_per"
+        )
     return Finding("resources", ", ".join(wanted), problem)
 
 

@@ -20,6 +20,7 @@ from nodemanager.model import NodeSize
 from nodemanager.schedulers.base import Newcomer
 from nodemanager.schedulers.commands import Answer, Commands
 from nodemanager.schedulers.sge.answers import attribute, job_rows, names_listed
+from nodemanager.schedulers.sge.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.options import SgeOptions
 from nodemanager.schedulers.sge.submission import host_values
 
@@ -50,11 +51,17 @@ class ElasticHosts:
     """See the module's docstring."""
 
     def __init__(
-        self, commands: Commands, options: SgeOptions, sizes: Sequence[NodeSize], scratch: Path
+        self,
+        commands: Commands,
+        options: SgeOptions,
+        notes: Notes,
+        sizes: Sequence[NodeSize],
+        scratch: Path,
     ) -> None:
         """`scratch` is a directory for the files that qconf reads."""
         self._commands = commands
         self._options = options
+        self._notes = notes
         self._sizes = sizes
         self._scratch = scratch
 
@@ -66,7 +73,7 @@ class ElasticHosts:
     def admit(self, newcomer: Newcomer) -> str:
         """Let the cell accept the machine; the name under which it has to join."""
         host = self._name_for(newcomer)
-        # The mark comes first and goes last: what bears it not is not ours, and is never removed.
+        # The mark comes first: a host without it is not ours, and is never removed.
         self._mark(host)
         self._must("-ah", host, accept="already exists")
         self._define_host(host, newcomer.size)
@@ -79,19 +86,22 @@ class ElasticHosts:
 
     def remove(self, host: str) -> None:
         """Leave nothing of the host in the way. Jobs that are still there are lost with it."""
-        if host not in self.admitted():
+        if host not in self.admitted() and self._notes.get(NoteKind.REMOVAL, host) is None:
             return
         self._commands.run(self._options.command("qmod"), "-d", f"*@{host}")
         self._delete_jobs(host)
-        self._qconf("-ke", host)
+        # Not -ke: an order to end that reaches no execd is kept, for the next machine of that name.
         for queue in self._queues_with(host):
             for name in ("slots", "seq_no"):
                 self._qconf("-purge", "queue", name, f"{queue}@{host}")
             self._must("-dattr", "queue", "hostlist", host, queue, accept="does not exist")
+        # An exec host cannot be deleted while it bears the mark.
+        self._notes.write(NoteKind.REMOVAL, host, "")
+        self._must("-dattr", "hostgroup", "hostlist", host, self._options.hostgroup, accept=_GONE)
         self._must("-de", host, accept=_GONE)
         self._must("-dh", host, accept=_GONE)
         self._qconf("-ds", host)
-        self._must("-dattr", "hostgroup", "hostlist", host, self._options.hostgroup, accept=_GONE)
+        self._notes.remove(NoteKind.REMOVAL, host)
 
     # Inside.
 
@@ -158,12 +168,11 @@ class ElasticHosts:
     def _delete_jobs(self, host: str) -> None:
         """Those on the host, whoever's they are: an exec host with jobs cannot be deleted."""
         command = self._options.command
-        listing = self._commands.run(
-            command("qstat"), "-xml", "-u", "*", "-s", "rs", "-q", f"*@{host}"
-        )
+        listing = self._commands.run(command("qstat"), "-xml", "-u", "*", "-s", "rs")
         ids = []
         for row in job_rows(listing.or_raise()):
-            ids += [f"{row.number}.{task}" for task in row.tasks] or [str(row.number)]
+            if row.host == host:
+                ids += [f"{row.number}.{task}" for task in row.tasks] or [str(row.number)]
         if ids:
             log.warning("%s goes, and with it jobs %s", host, ids[:10], extra={"action": "remove"})
             self._commands.run(command("qdel"), "-f", *ids)

@@ -27,6 +27,8 @@ class NoteKind(StrEnum):
     """These jobs are the tasks of this array, which was submitted or was about to be."""
     DRAIN = "drain"
     """This host is drained by us: the first line is the reason, the others are the queues."""
+    REMOVAL = "removal"
+    """This host of ours is being taken out of the cell, and bears no mark any more."""
 
 
 class Notes:

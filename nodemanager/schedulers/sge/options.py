@@ -122,7 +122,7 @@ class SgeOptions:
     scratch: int
     """Bytes every node is taken to have where there is no `scratch_resource`. Default 1 TiB."""
     gpu_resource: str
-    """Default gpu."""
+    """Default gpu. Has to be a consumable per job (JOB)."""
     exclusive_resource: str
     """For jobs that want a node to themselves. Default: none, such jobs are refused."""
     size_resource: str

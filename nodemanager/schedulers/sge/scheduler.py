@@ -61,7 +61,11 @@ class GridEngineScheduler(Scheduler):
         self._files = JobFiles(self._options.spool)
         self._notes = Notes(context.state_dir / "notes")
         self._elastic = ElasticHosts(
-            self._commands, self._options, context.sizes, context.state_dir / "qconf"
+            self._commands,
+            self._options,
+            self._notes,
+            context.sizes,
+            context.state_dir / "qconf",
         )
         self._hosts = Hosts(self._commands, self._options, self._notes, self._elastic, self._clock)
         self._made: Roster | None = None
@@ -236,7 +240,7 @@ class GridEngineScheduler(Scheduler):
             if isinstance(answer, SchedulerError):
                 doubts.append(str(answer))
                 continue
-            kind = verdict(answer, len(lot))
+            kind = verdict(answer, len(lot), self._options.nodes)
             if kind is Verdict.DOUBTFUL:
                 doubts.append(f"qsub: {answer.words}")
             else:

@@ -12,7 +12,7 @@ from nodemanager.schedulers.commands import Answer, Call
 from nodemanager.schedulers.jobfiles import JobFiles
 from nodemanager.schedulers.script import Guard, Tasks, render
 from nodemanager.schedulers.sge.answers import JOBS_KEY, JOBS_SEPARATOR, submitted
-from nodemanager.schedulers.sge.options import MemoryPer, SgeOptions
+from nodemanager.schedulers.sge.options import MemoryPer, NodeOrigin, SgeOptions
 
 NAME_PREFIX = "A"
 """Before every name of ours: Grid Engine takes none that begins with a digit, as a cluster id may."""
@@ -37,6 +37,8 @@ _SILENT = (
     "GDI",
 )
 _UNPLACED = "no suitable queues"
+_EMPTY_QUEUE = "requests unknown queue"
+"""So is a queue without hosts called."""
 
 
 def sge_name(name: str) -> str:
@@ -119,7 +121,8 @@ def resource_requests(spec: JobSpec, options: SgeOptions) -> list[str]:
     if options.scratch_resource and spec.resources.scratch_bytes:
         asked.append(f"{options.scratch_resource}={spec.resources.scratch_bytes // slots}")
     if spec.resources.gpus:
-        asked.append(f"{options.gpu_resource}={_per_slot(spec.resources.gpus, slots)}")
+        # Per job (a consumable that is defined as JOB): GPUs cannot be divided among slots.
+        asked.append(f"{options.gpu_resource}={spec.resources.gpus}")
     if spec.exclusive and options.exclusive_resource:
         asked.append(f"{options.exclusive_resource}=true")
     return asked
@@ -135,7 +138,7 @@ class Verdict(Enum):
     DOUBTFUL = "there may be one"
 
 
-def verdict(answer: Answer, tasks: int) -> Verdict:
+def verdict(answer: Answer, tasks: int, nodes: NodeOrigin) -> Verdict:
     """Read the answer to a qsub of so many tasks."""
     said = f"{answer.output}\n{answer.complaint}"
     if answer.status == 0:
@@ -146,7 +149,7 @@ def verdict(answer: Answer, tasks: int) -> Verdict:
         return Verdict.DOUBTFUL
     if answer.status == _LIMIT_STATUS:
         return Verdict.BUSY
-    if _UNPLACED in said:
+    if _UNPLACED in said or (_EMPTY_QUEUE in said and nodes is NodeOrigin.DYNAMIC):
         return Verdict.UNPLACED
     # Nothing but its own refusal is known to mean that there is no job.
     refuses = answer.status == 1 and ("Unable to run job" in said or said.startswith("qsub:"))
@@ -176,14 +179,11 @@ def _queues(spec: JobSpec, options: SgeOptions) -> str:
     )
     if not spec.preemptible:
         wanted = tuple(name for name in wanted if name not in options.preemptible_queues)
+    if len(wanted) > 1 and options.nodes is NodeOrigin.DYNAMIC:
+        # In a list each must have a host; one of an expression is enough.
+        return "|".join(wanted)
     if wanted:
         return ",".join(wanted)
     if spec.preemptible or not options.preemptible_queues:
         return ""
     return "" if spec.partitions else f"!({'|'.join(options.preemptible_queues)})"
-
-
-def _per_slot(amount: int, slots: int) -> str:
-    """A share of something whole. GPUs are counted per slot as any consumable is; what does not divide evenly is
-    rounded up, so that a job never gets fewer than it asked for."""
-    return str(-(-amount // slots))
