@@ -18,7 +18,9 @@ NAME_PREFIX = "A"
 """Before every name of ours: Grid Engine takes none that begins with a digit, as a cluster id may."""
 
 ARRAY_LIMIT = 1000
-"""Tasks in an array: their names are one argument of 28 bytes each, of which the kernel takes 128 KiB."""
+"""Tasks in an array, at most."""
+_NAMES_BYTES = 100_000
+"""The names of an array's jobs are one argument, of which the kernel takes 128 KiB."""
 
 GUARD = Guard("USR2", ignored=("USR1",), reserved=(99, 100))
 """`-notify` announces a KILL by USR2 and a suspension by USR1, as long before as the queue's `notify` says."""
@@ -53,8 +55,10 @@ def sge_priority(priority: int) -> int:
 
 def groups(specs: Sequence[JobSpec], options: SgeOptions) -> list[list[JobSpec]]:
     """The jobs, each group of which is one qsub."""
-    alone = not options.arrays or options.arguments.names_job
-    return batches(specs, 1 if alone else ARRAY_LIMIT)
+    if not options.arrays or options.arguments.names_job:
+        return batches(specs, 1)
+    longest = max((len(spec.name) + 1 for spec in specs), default=1)
+    return batches(specs, min(ARRAY_LIMIT, _NAMES_BYTES // longest))
 
 
 def refusal(spec: JobSpec, options: SgeOptions, sizes: Sequence[NodeSize]) -> str:
@@ -151,8 +155,8 @@ def verdict(answer: Answer, tasks: int, nodes: NodeOrigin) -> Verdict:
         return Verdict.BUSY
     if _UNPLACED in said or (_EMPTY_QUEUE in said and nodes is NodeOrigin.DYNAMIC):
         return Verdict.UNPLACED
-    # Nothing but its own refusal is known to mean that there is no job.
-    refuses = answer.status == 1 and ("Unable to run job" in said or said.startswith("qsub:"))
+    # Nothing but these words is known to mean that there is no job.
+    refuses = answer.status == 1 and "Unable to run job" in said
     return Verdict.REFUSED if refuses else Verdict.DOUBTFUL
 
 
