@@ -8,6 +8,9 @@ from nodemanager.clouds.base import CloudNode, CloudState
 from nodemanager.model import Node, NodeState
 from nodemanager.nodes.states import Asked, NodeSituation, is_drained, is_ours_drained
 
+DOWN_PAUSE_SECONDS = 4.0
+"""Views that do not have a node up and follow each other faster count as one: a controller that has been started
+again may not have heard from its nodes yet."""
 NODE_ORDER_PATIENCE_SECONDS = 30.0
 """How long a drain or resume may go unanswered before it is asked for again."""
 DESTROY_PATIENCE_SECONDS = 10.0
@@ -60,10 +63,14 @@ def seen_in_scheduler(
     joined_at = now if up and before.joined_at is None else before.joined_at
     is_idle = node is not None and node.state in _WITHOUT_WORK
     idle_since = now if before.idle_since is None else before.idle_since
+    is_down = joined_at is not None and not up
+    # Not when it was asked for: it may have waited long for a controller that has just come back.
+    counts = is_down and now - before.down_at >= DOWN_PAUSE_SECONDS
     after = replace(
         after,
         joined_at=joined_at,
-        down_views=0 if up or joined_at is None else before.down_views + 1,
+        down_views=before.down_views + counts if is_down else 0,
+        down_at=now if counts else before.down_at,
         idle_views=before.idle_views + 1 if is_idle else 0,
         idle_since=idle_since if is_idle else None,
     )

@@ -127,6 +127,9 @@ class NodeSituation:
     joined_at: float | None = None
     """When it was first seen up in the scheduler."""
     down_views: int = 0
+    """Views in a row that do not have it up, not counting those that follow another of them at once."""
+    down_at: float = float("-inf")
+    """When the last view that counts as such came."""
     idle_views: int = 0
     idle_since: float | None = None
     behaviour: Behaviour = Behaviour.RUN

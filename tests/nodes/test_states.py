@@ -35,6 +35,7 @@ from nodemanager.clouds.messages import (
 from nodemanager.model import Node, NodeState, Resources
 from nodemanager.nodes.limits import NoPlace
 from nodemanager.nodes.messages import Behave, Booted, Kill, Leave, Stay, Withdraw
+from nodemanager.nodes.observe import seen_in_scheduler
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import (
     DOWN_VIEWS,
@@ -324,6 +325,21 @@ class TestTheActor:
             bench.later(5)
             bench.viewed(NodeState.DOWN)
         assert bench.outcomes == ["joined", "failed"]
+        assert bench.phase == "destroying"
+
+    def test_views_that_follow_each_other_at_once_are_one(self, bench: NodeBench) -> None:
+        """A controller that was started again hears of its nodes a moment later."""
+        bench.join()
+        for _ in range(10):
+            bench.viewed(None)
+            bench.later(0.3)
+        assert bench.phase == "idle"
+        bench.viewed(NodeState.BUSY)
+        bench.later(5)
+        bench.viewed(None)
+        assert not bench.told(DestroyNode, bench.cloud)
+        bench.later(5)
+        bench.viewed(None)
         assert bench.phase == "destroying"
 
     def test_one_that_the_cloud_calls_broken_has_failed(self, bench: NodeBench) -> None:
@@ -764,3 +780,13 @@ def test_every_phase_is_reached_and_leads_to_the_end() -> None:
     for phase in NodePhase:
         assert phase is NodePhase.GONE or NodePhase.GONE in PHASE_TRANSITIONS[phase]
     assert NodeStep("let-go")
+
+
+def test_a_view_that_took_long_to_come_is_no_older_than_its_coming() -> None:
+    """A controller that is away for a while answers late, and may not have heard from its nodes yet."""
+    there = situation(NodeState.BUSY)
+    late = seen_in_scheduler(there, None, asked_at=NOW, now=NOW + 60)
+    assert late.down_views == 1
+    again = seen_in_scheduler(late, None, asked_at=NOW + 61, now=NOW + 61)
+    assert again.down_views == 1
+    assert seen_in_scheduler(again, None, asked_at=NOW + 65, now=NOW + 65).down_views == 2
