@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from nodemanager.schedulers.base import Scheduler
-from nodemanager.schedulers.slurm.scheduler import SlurmScheduler
 from tests.clusters.daemons import BOUND_SECONDS, Site, create, state_of, wait_for
 from tests.clusters.slurm import NodeKind, SlurmCluster, SlurmMissing, SlurmNode, SlurmSettings
 
@@ -28,8 +26,6 @@ CORES, RAM_MB = 4, 2048
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
     """Its nodes are defined, and not to be seen until a machine comes."""
-    if SlurmScheduler.admit is Scheduler.admit:
-        pytest.skip("the slurm module does not admit nodes yet")
     nodes = tuple(
         SlurmNode(f"cloud{n}", CORES, RAM_MB, tmp_mb=10_000, kind=NodeKind.FUTURE)
         for n in range(1, NODES + 1)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from nodemanager.errors import SchedulerError
-from nodemanager.model import Finding, JobState, Node
+from nodemanager.model import Finding, JobState, Node, Resources
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import (
     Job,
@@ -76,6 +76,10 @@ class SlurmScheduler(Scheduler):
         """Arrays of which the last listing had anything, by name."""
         self._nodes: Sequence[SlurmNode] | None = None
         """From the last look."""
+        self._short_of: dict[tuple[Resources, tuple[str, ...]], str] = {}
+        """Why none of them could hold a kind of job."""
+        self._defaults: tuple[str, ...] | None = None
+        """Slurm's default partition."""
 
     @property
     def commands_run(self) -> int:
@@ -110,8 +114,8 @@ class SlurmScheduler(Scheduler):
         return [answers[spec.name] for spec in jobs]
 
     def cost(self, jobs: Sequence[JobSpec]) -> int:
-        """See the base class."""
-        return self._submitter.cost(jobs)
+        """See the base class. Jobs that are answered without asking Slurm cost nothing."""
+        return self._submitter.cost([spec for spec in jobs if self._judge(spec) is None])
 
     def poll(self) -> Poll:
         """One squeue. It is complete when every line was understood and every task could be named."""
@@ -333,7 +337,11 @@ class SlurmScheduler(Scheduler):
                 "does not bear that (scheduling_parameters.preemptible)",
             )
         nodes = self._nodes if self._nodes is not None else self._look_at_nodes()
-        short = shortage(spec, partitions or self._everywhere_but(spot, nodes), nodes)
+        kind = (spec.resources, partitions)
+        if kind not in self._short_of:
+            everywhere = partitions or self._everywhere_but(spot, nodes)
+            self._short_of[kind] = shortage(spec, everywhere, nodes)
+        short = self._short_of[kind]
         if not short:
             return None
         if self.admits:
@@ -354,8 +362,12 @@ class SlurmScheduler(Scheduler):
         return tuple(dict.fromkeys((*(wanted or self._default_partition()), *spot)))
 
     def _default_partition(self) -> tuple[str, ...]:
-        lines = self._controller.order("sinfo", "-h", "-o", "%P").splitlines()
-        return tuple(line.rstrip("* ") for line in lines if line.rstrip().endswith("*"))
+        if self._defaults is None:
+            lines = self._controller.order("sinfo", "-h", "-o", "%P").splitlines()
+            self._defaults = tuple(
+                line.rstrip("* ") for line in lines if line.rstrip().endswith("*")
+            )
+        return self._defaults
 
     def _look_at_nodes(self) -> Sequence[SlurmNode]:
         found: Sequence[SlurmNode] = parse_nodes(
@@ -363,5 +375,6 @@ class SlurmScheduler(Scheduler):
         )
         if self.admits:
             found = self._elastic.keep(found)
+        self._short_of.clear()
         self._nodes = [node for node in found if node.is_present or not self.admits]
         return found
