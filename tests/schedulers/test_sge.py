@@ -319,6 +319,12 @@ class TestEnds:
         assert desk.end(spec) == End(EndKind.EXITED, 1)
         assert desk.notes(spec) == ["on"]
 
+    def test_a_job_is_told_where_it_is(self, desk: Desk) -> None:
+        spec = desk.spec("note(os.environ['NODEMANAGER_NODE'])")
+        desk.submit(spec)
+        desk.end(spec)
+        assert desk.notes(spec) == ["on", desk.scheduler.nodes()[0].name]
+
     def test_a_job_that_cannot_be_started(self, desk: Desk) -> None:
         desk.connect(log_dir="/nonexistent/logs")
         spec = desk.spec("")

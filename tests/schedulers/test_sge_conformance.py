@@ -73,7 +73,6 @@ def cell() -> Iterator[GridEngineCell]:
 class TestGridEngine(SchedulerConformance):
     reports_signals = False
     refuses_too_big = False
-    forgets = False
     enforces_ram = False
     pause = 0.05
 

@@ -19,8 +19,7 @@ from nodemanager.schedulers.script import names_in
 from nodemanager.schedulers.sge.answers import HostRow, QueueRow
 from nodemanager.schedulers.sge.nodes import HostFacts, as_node
 from nodemanager.schedulers.sge.options import NodeOrigin, SgeOptions, expand_names
-from nodemanager.schedulers.sge.roster import Live, Place
-from nodemanager.schedulers.sge.scheduler import job_words
+from nodemanager.schedulers.sge.places import Live, Place, job_words
 from nodemanager.schedulers.sge.states import JobLetters
 from nodemanager.schedulers.sge.submission import (
     Verdict,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.errors import SchedulerError
@@ -21,24 +19,18 @@ from nodemanager.schedulers.base import (
 )
 from nodemanager.schedulers.commands import Answer, Commands
 from nodemanager.schedulers.jobfiles import JobFiles
-from nodemanager.schedulers.script import refusal as script_refusal
 from nodemanager.schedulers.sge.accounting import AccountingFile
-from nodemanager.schedulers.sge.answers import Details, job_details, job_rows, submitted
+from nodemanager.schedulers.sge.answers import Details, job_details, job_rows
 from nodemanager.schedulers.sge.checks import find_dialect, findings
 from nodemanager.schedulers.sge.elastic import ElasticHosts
+from nodemanager.schedulers.sge.ends import Ends
 from nodemanager.schedulers.sge.hosts import Hosts
 from nodemanager.schedulers.sge.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.options import NodeOrigin, SgeOptions
-from nodemanager.schedulers.sge.roster import Live, Roster
-from nodemanager.schedulers.sge.submission import (
-    NAME_PREFIX,
-    Verdict,
-    groups,
-    qsub,
-    refusal,
-    sge_priority,
-    verdict,
-)
+from nodemanager.schedulers.sge.places import Live, job_words
+from nodemanager.schedulers.sge.roster import Roster
+from nodemanager.schedulers.sge.submission import NAME_PREFIX, groups, sge_priority
+from nodemanager.schedulers.sge.submitter import Submitter
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +60,7 @@ class GridEngineScheduler(Scheduler):
             context.state_dir / "qconf",
         )
         self._hosts = Hosts(self._commands, self._options, self._notes, self._elastic, self._clock)
+        self._submitter = Submitter(self._commands, self._options, self._files, context)
         self._made: Roster | None = None
         self._accounting: AccountingFile | None = None
         self._is_fresh = False
@@ -89,19 +82,11 @@ class GridEngineScheduler(Scheduler):
     def submit(self, jobs: Sequence[JobSpec]) -> Sequence[Submission]:
         """One qsub for each job or, where several are alike, for an array of them."""
         roster = self._fresh_roster()
-        answers: dict[str, Submission] = {}
-        fresh: dict[str, JobSpec] = {}
-        for spec in jobs:
-            if spec.name in answers or spec.name in fresh:
-                continue
-            answer = self._known(spec, roster)
-            if answer is None:
-                fresh[spec.name] = spec
-            else:
-                answers[spec.name] = answer
-        if fresh:
-            answers |= self._submit(list(fresh.values()), roster)
-        return [answers[spec.name] for spec in jobs]
+        # Until each is answered, any of them may be there.
+        self._is_fresh = False
+        answers = self._submitter.submit(jobs, roster)
+        self._is_fresh = True
+        return answers
 
     def cost(self, jobs: Sequence[JobSpec]) -> int:
         """A qsub for each group of jobs that are alike."""
@@ -117,7 +102,7 @@ class GridEngineScheduler(Scheduler):
     def look_up(self, names: Sequence[str]) -> Mapping[str, End]:
         """From the accounting file, which the last poll has read."""
         roster = self._fresh_roster()
-        roster.refresh()
+        roster.ends.refresh()
         found = ((name, roster.end(name)) for name in names if name.startswith(self._prefix))
         return {name: end for name, end in found if end is not None}
 
@@ -135,7 +120,7 @@ class GridEngineScheduler(Scheduler):
             if since is None:
                 self._notes.write(NoteKind.CANCELLED, name, f"{wall:.0f}")
                 gentle.append(live)
-            elif wall - float(since) < self._options.force_after:
+            elif wall - _seconds(since, wall) < self._options.force_after:
                 gentle.append(live)
             else:
                 log.warning("%s is deleted by force", live.place.job_id, extra={"action": "cancel"})
@@ -205,76 +190,6 @@ class GridEngineScheduler(Scheduler):
         if self._accounting is not None:
             self._accounting.close()
 
-    # Inside: submission.
-
-    def _known(self, spec: JobSpec, roster: Roster) -> Submission | None:
-        """What can be answered without a qsub."""
-        words = script_refusal(spec, self._prefix) or refusal(
-            spec, self._options, self.context.sizes
-        )
-        if words:
-            return Submission(spec.name, refused=words)
-        job_id = roster.job_id(spec.name)
-        if job_id:
-            return Submission(spec.name, job_id=job_id)
-        if roster.is_in_doubt(spec.name):
-            return Submission(spec.name, busy="an earlier try may have been accepted")
-        return None
-
-    def _submit(self, specs: Sequence[JobSpec], roster: Roster) -> dict[str, Submission]:
-        lots = groups(specs, self._options)
-        arrays = [self._array_name() if len(lot) > 1 else "" for lot in lots]
-        for lot, array in zip(lots, arrays, strict=True):
-            roster.expect(lot, array)
-        sizes = self.context.sizes
-        # Until each is answered, any of them may be there.
-        self._is_fresh = False
-        calls = [
-            qsub(lot, array, self._files, self._options, sizes)
-            for lot, array in zip(lots, arrays, strict=True)
-        ]
-        said = self._commands.run_all(calls, self._options.submit_at_once)
-        answers: dict[str, Submission] = {}
-        doubts: list[str] = []
-        for lot, array, answer in zip(lots, arrays, said, strict=True):
-            if isinstance(answer, SchedulerError):
-                doubts.append(str(answer))
-                continue
-            kind = verdict(answer, len(lot), self._options.nodes)
-            if kind is Verdict.DOUBTFUL:
-                doubts.append(f"qsub: {answer.words}")
-            else:
-                answers |= self._settle(lot, array, kind, answer, roster)
-        if doubts:
-            # What was accepted is in the roster, and answers when it is asked for again.
-            raise SchedulerError(f"sge: {len(doubts)} of {len(lots)} submissions: {doubts[0]}")
-        self._is_fresh = True
-        return answers
-
-    def _settle(
-        self, lot: Sequence[JobSpec], array: str, kind: Verdict, answer: Answer, roster: Roster
-    ) -> dict[str, Submission]:
-        """What an answer that leaves no doubt means for each job of a lot."""
-        if kind is Verdict.ACCEPTED:
-            found = submitted(answer.output)
-            if found is None:
-                raise AssertionError(answer)
-            roster.accepted(lot, found[0], array)
-            return {s.name: Submission(s.name, roster.job_id(s.name)) for s in lot}
-        names = [spec.name for spec in lot]
-        roster.forget(names)
-        match kind:
-            case Verdict.BUSY:
-                nothing = Submission("", busy=answer.words)
-            case Verdict.UNPLACED:
-                nothing = Submission("", unplaced=answer.words)
-            case _:
-                nothing = Submission("", refused=answer.words)
-        return {name: replace(nothing, name=name) for name in names}
-
-    def _array_name(self) -> str:
-        return f"{self._prefix}array-{secrets.token_hex(8)}"
-
     # Inside: the queue.
 
     def _roster(self) -> Roster:
@@ -285,7 +200,7 @@ class GridEngineScheduler(Scheduler):
                 dialect = find_dialect(self._commands, options)
                 path = options.accounting_path(dialect)
                 self._accounting = AccountingFile(path, NAME_PREFIX + self._prefix, dialect)
-            self._made = Roster(
+            ends = Ends(
                 self.context.cluster_id,
                 self._files,
                 self._notes,
@@ -293,6 +208,7 @@ class GridEngineScheduler(Scheduler):
                 accounting=self._accounting,
                 delay_seconds=options.accounting_delay,
             )
+            self._made = Roster(self.context.cluster_id, self._notes, ends)
         return self._made
 
     def _fresh_roster(self) -> Roster:
@@ -362,28 +278,9 @@ class GridEngineScheduler(Scheduler):
         return self._commands.run(self._options.command(command), *words)
 
 
-def job_words(lives: Iterable[Live]) -> list[str]:
-    """The jobs as qdel is told of them: 7, 8.2-4."""
-    tasks: dict[int, list[int]] = {}
-    for live in lives:
-        tasks.setdefault(live.place.number, []).append(live.place.task)
-    words = []
-    for number, mine in tasks.items():
-        for first, last in _spans(sorted(mine)):
-            span = str(first) if first == last else f"{first}-{last}"
-            words.append(f"{number}.{span}" if first else str(number))
-    return words
-
-
-def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of each run of numbers that follow each other."""
-    spans: list[tuple[int, int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1] = spans[-1][0], number
-        else:
-            spans.append((number, number))
-    return spans
+def _seconds(note: str, otherwise: float) -> float:
+    """The Unix time in a note, which a power cut may have spoilt."""
+    return float(note) if note.strip().isdecimal() else otherwise
 
 
 def _parts(words: Sequence[str]) -> list[Sequence[str]]:

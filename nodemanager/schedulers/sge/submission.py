@@ -26,6 +26,8 @@ GUARD = Guard("USR2", ignored=("USR1",), reserved=(99, 100))
 """`-notify` announces a KILL by USR2 and a suspension by USR1, as long before as the queue's `notify` says."""
 
 TASKS = Tasks("SGE_TASK_ID", first=1)
+_HOST_VARIABLE = "HOSTNAME"
+"""As Grid Engine calls the host, and qhost lists it."""
 
 _LOWEST_PRIORITY = -1023
 _LIMIT_STATUS = 25
@@ -107,7 +109,8 @@ def qsub(
     if queues:
         words += ["-q", queues]
     words += options.arguments.expand(spec, sizes)
-    script = render(specs, files, TASKS if len(specs) > 1 else None, GUARD)
+    tasks = TASKS if len(specs) > 1 else None
+    script = render(specs, files, tasks, GUARD, node_variable=_HOST_VARIABLE)
     return Call(tuple(words), script)
 
 
