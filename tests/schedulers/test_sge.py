@@ -535,6 +535,42 @@ class TestLimits:
         assert counts == [2, 2]
 
 
+class TestCheck:
+    def problems(self, desk: Desk, **options: str) -> str:
+        desk.options |= options
+        desk.connect()
+        return "; ".join(finding.problem for finding in desk.scheduler.check() if finding.problem)
+
+    def test_a_good_cell(self, desk: Desk) -> None:
+        details = {finding.subject: finding.detail for finding in desk.scheduler.check()}
+        assert details["dialect"] == "Son of Grid Engine"
+        assert "SGE 8.1.9" in details["Grid Engine"]
+        assert details["accounting"].endswith("/cell/common/accounting")
+        assert desk.scheduler.poll().jobs == ()
+
+    @pytest.mark.parametrize(
+        ("options", "problem"),
+        [
+            ({"pe": "nosuch"}, "jobs of several cores need it"),
+            ({"pe": "wide"}, "all slots of a job on one host"),
+            ({"memory_resource": "nosuch"}, "nosuch is not defined"),
+            ({"memory_resource": "h_vmem", "memory_per": "job"}, "h_vmem is not counted per job"),
+            ({"gpu_resource": "slots"}, "slots has to be consumable per JOB"),
+            ({"accounting_file": "/nonexistent/accounting"}, "share the cell's common directory"),
+            ({"sge_qmaster_port": "9"}, "it does not answer"),
+            ({"commands": "/nonexistent"}, "it does not answer"),
+            ({"nodes": "dynamic", "users": "nobody"}, "nobody is no manager"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, desk: Desk, options: dict[str, str], problem: str) -> None:
+        file = desk.directory / "pe"
+        text = desk.cell.run("qconf", "-sp", "smp").replace("$pe_slots", "$round_robin")
+        file.write_text(text.replace("smp", "wide", 1) + "\n")
+        if options.get("pe") == "wide":
+            desk.cell.run("qconf", "-Ap", str(file))
+        assert problem in self.problems(desk, **options)
+
+
 class TestNodes:
     def test_a_drain_of_others_is_left_alone(self, desk: Desk) -> None:
         node = desk.scheduler.nodes()[0]
