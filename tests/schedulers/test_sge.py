@@ -576,9 +576,9 @@ class TestNodes:
         node = desk.scheduler.nodes()[0]
         desk.cell.run("qmod", "-d", f"*@{node.name}")
         desk.scheduler.drain(node.name, "ours")
+        assert "all.q: d" in desk.scheduler.nodes()[0].reason
         desk.scheduler.resume(node.name)
         assert desk.scheduler.nodes()[0].state is NodeState.DRAINED
-        assert "all.q: d" in desk.scheduler.nodes()[0].reason
 
     def test_a_host_that_is_not_there_cannot_be_drained(self, desk: Desk) -> None:
         with pytest.raises(SchedulerError, match="no exec host 'nosuch'"):

@@ -255,12 +255,21 @@ class TestFile:
             writer.write(line(name="Azzzzz-b") + b"\n")
         path.rename(tmp_path / "accounting.1")
         file.refresh()
-        path.write_bytes(line(name="Azzzzz-c") + b"\n")
+        path.write_bytes(b"# comment\n" * 1000 + line(name="Azzzzz-c") + b"\n")
         file.refresh()
         assert all(file.find(f"Azzzzz-{name}", 0) for name in "abc")
-        path.write_bytes(line(name="Azzzzz-d"))
-        path.write_bytes(line(name="Azzzzz-d", tail=TAIL)[:10] + b"\n")
+        file.close()
+
+    def test_it_may_be_emptied(self, tmp_path: Path) -> None:
+        path = tmp_path / "accounting"
+        path.write_bytes(b"# comment\n" * 1000)
+        file = self.opened(path)
         file.refresh()
+        path.write_bytes(line() + b"\n")
+        file.refresh()
+        assert file.find("Azzzzz-1", 0)
+        file.forget("Azzzzz-1", 0)
+        assert file.find("Azzzzz-1", 0) is None
         file.close()
 
     def test_one_that_cannot_be_read_is_an_error(self, tmp_path: Path) -> None:
