@@ -185,7 +185,8 @@ class GridEngine(Subject):
 
     def variants(self) -> Iterator[tuple[str, dict[str, str]]]:
         """See the base class."""
-        yield "qsub", {}
+        yield "qsub", {"submit_at_once": "1"}
+        yield "qsub, 4 at a time", {"submit_at_once": "4"}
 
     def purge(self) -> None:
         """See the base class."""
