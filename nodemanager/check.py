@@ -6,7 +6,6 @@ itself never gets here (status 2).
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -23,6 +22,7 @@ from nodemanager.clouds.base import Cloud
 from nodemanager.clouds.make import make_cloud
 from nodemanager.config import Config, describe
 from nodemanager.daemon import make_scheduler
+from nodemanager.durable import nearest_directory, write_problem
 from nodemanager.errors import NodeManagerError
 from nodemanager.model import Finding, NodeSize, format_bytes
 from nodemanager.nodes.catalogue import read_catalogue
@@ -127,16 +127,11 @@ def _say(console: Console, text: str) -> None:
 
 def _directory(subject: str, path: Path) -> Finding:
     """Whether `path` can be written, or made: the nearest directory that exists decides."""
-    nearest = path
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        return Finding(subject, problem=f"{nearest} is not a directory")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        return Finding(subject, problem=f"{nearest} cannot be written by this user")
-    free = shutil.disk_usage(nearest).free
+    nearest = nearest_directory(path)
     made = "" if nearest == path else ", will be made"
-    return Finding(subject, f"{path}{made} ({format_bytes(free)} free)")
+    problem = write_problem(path)
+    free = "" if problem else f" ({format_bytes(shutil.disk_usage(nearest).free)} free)"
+    return Finding(subject, f"{path}{made}{free}", problem)
 
 
 def _input_dir(path: Path) -> Finding:

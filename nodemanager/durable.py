@@ -25,6 +25,23 @@ def write_private(path: Path, text: str, *, durable: bool = True) -> None:
         sync_directory(path.parent)
 
 
+def nearest_directory(path: Path) -> Path:
+    """`path`, or the nearest above it that exists: there it would be made."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def write_problem(path: Path) -> str:
+    """Why this user cannot write into the directory `path`, or make it; empty when that should work."""
+    nearest = nearest_directory(path)
+    if not nearest.is_dir():
+        return f"{nearest} is not a directory"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"{nearest} cannot be written by this user"
+    return ""
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

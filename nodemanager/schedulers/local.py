@@ -30,6 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nodemanager.clock import Clock, SystemClock
+from nodemanager.durable import write_problem
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Finding, JobState, Node, Resources, format_bytes
 from nodemanager.outcome import End
@@ -86,9 +87,9 @@ class LocalScheduler(Scheduler):
                 f"{node_name()}: {total.cores} cores, {format_bytes(total.ram_bytes)} of RAM and "
                 f"{format_bytes(total.scratch_bytes)} of scratch space to share out",
             ),
-            Finding("spool", str(self._spool.root), _directory_problem(self._spool.root)),
+            Finding("spool", str(self._spool.root), write_problem(self._spool.root)),
             *(
-                [Finding("machines", str(machines), _directory_problem(machines))]
+                [Finding("machines", str(machines), write_problem(machines))]
                 if machines is not None
                 else []
             ),
@@ -336,17 +337,6 @@ def _show(job: LocalJob, nodes: LocalNodes, reasons: dict[Need, str]) -> Job:
     if job.need not in reasons:
         reasons[job.need] = nodes.why_waiting(job.need)
     return Job(job.name, job.state, str(job.number), "", reasons[job.need])
-
-
-def _directory_problem(root: Path) -> str:
-    parent = root
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        return f"{parent} is not a directory"
-    if not os.access(parent, os.W_OK | os.X_OK):
-        return f"{parent} is not writable for this user"
-    return ""
 
 
 def _supervisor_problem() -> str:

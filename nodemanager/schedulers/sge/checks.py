@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
+from nodemanager.durable import write_problem
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Finding
 from nodemanager.schedulers.commands import Commands
@@ -38,7 +38,7 @@ def findings(commands: Commands, options: SgeOptions, cluster_id: str) -> Sequen
             dialect.name if dialect else f"{banner} is not known and taken for {DIALECTS[0].name}",
         ),
         _commands_finding(options),
-        Finding("spool", str(options.spool), _directory_problem(options.spool)),
+        Finding("spool", str(options.spool), write_problem(options.spool)),
         _accounting_finding(options, dialect or DIALECTS[0]),
         _complexes_finding(commands, options),
         _pe_finding(commands, options),
@@ -116,14 +116,3 @@ def _manager_finding(commands: Commands, options: SgeOptions) -> Finding:
     user = options.users[0] if options.users else ""
     problem = "" if user in managers else f"{user} is no manager (qconf -am {user})"
     return Finding("dynamic nodes", f"marked by {options.hostgroup}", problem)
-
-
-def _directory_problem(path: Path) -> str:
-    parent = path
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        return f"{parent} is not a directory"
-    if not os.access(parent, os.W_OK | os.X_OK):
-        return f"{parent} is not writable for this user"
-    return ""

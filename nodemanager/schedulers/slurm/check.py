@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nodemanager.durable import write_problem
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Finding
 from nodemanager.schedulers.slurm.accounting import Source, source_of
@@ -29,9 +30,14 @@ def _findings(options: SlurmOptions, controller: Controller) -> Iterator[Finding
             "[Scheduler] commands to their directory",
         )
         return
-    yield _directory("jobs' input", options.spool, "nodes must see it under the same path")
+    shared = f"{options.spool}: nodes must see it under the same path"
+    yield Finding("jobs' input", shared, write_problem(options.spool))
     if options.log_dir:
-        yield _directory("jobs' output", Path(options.log_dir), "nodes must see it as well")
+        yield Finding(
+            "jobs' output",
+            f"{options.log_dir}: nodes must see it as well",
+            write_problem(Path(options.log_dir)),
+        )
     try:
         config = controller.config(afresh=True)
     except SchedulerError as error:
@@ -53,15 +59,6 @@ def _findings(options: SlurmOptions, controller: Controller) -> Iterator[Finding
             "all PriorityWeight... of slurm.conf are 0, so that every job has priority 1 and the urgent wait "
             "as long as the others; PriorityWeightPartition=1000000 gives nice something to subtract from",
         )
-
-
-def _directory(subject: str, path: Path, words: str) -> Finding:
-    there = path
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Finding(subject, problem=f"{path} cannot be written: {there} does not let us")
-    return Finding(subject, f"{path}: {words}")
 
 
 def _later(config: Mapping[str, str]) -> str:
