@@ -19,8 +19,8 @@ from nodemanager.errors import SchedulerError
 from nodemanager.model import NodeSize
 from nodemanager.schedulers.base import Newcomer
 from nodemanager.schedulers.commands import Answer, Commands
+from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.answers import attribute, job_rows, names_listed
-from nodemanager.schedulers.sge.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.options import SgeOptions
 from nodemanager.schedulers.sge.submission import host_values
 

@@ -16,8 +16,8 @@ from nodemanager.model import JobState
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import Job, JobSpec
 from nodemanager.schedulers.jobfiles import JobFiles
+from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.accounting import AccountingFile
-from nodemanager.schedulers.sge.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.places import Place
 from nodemanager.schedulers.sge.states import Record, end_of
 from nodemanager.schedulers.sge.submission import sge_name

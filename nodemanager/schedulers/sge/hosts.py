@@ -9,10 +9,10 @@ from nodemanager.clock import Clock
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Node
 from nodemanager.schedulers.commands import Call, Commands
+from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.answers import HostRow, attribute, host_rows, pairs, size
 from nodemanager.schedulers.sge.elastic import ElasticHosts
 from nodemanager.schedulers.sge.nodes import HostFacts, as_node, is_unheard
-from nodemanager.schedulers.sge.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.options import NodeOrigin, SgeOptions
 
 log = logging.getLogger(__name__)

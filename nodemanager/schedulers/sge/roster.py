@@ -9,9 +9,9 @@ from nodemanager.errors import SchedulerError
 from nodemanager.model import JobState
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import Job, JobSpec
+from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.answers import Details, JobRow
 from nodemanager.schedulers.sge.ends import Ends
-from nodemanager.schedulers.sge.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.places import Live, Place
 from nodemanager.schedulers.sge.states import JobLetters
 from nodemanager.schedulers.sge.submission import NAME_PREFIX

@@ -19,13 +19,13 @@ from nodemanager.schedulers.base import (
 )
 from nodemanager.schedulers.commands import Answer, Commands
 from nodemanager.schedulers.jobfiles import JobFiles
+from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.accounting import AccountingFile
 from nodemanager.schedulers.sge.answers import Details, job_details, job_rows
 from nodemanager.schedulers.sge.checks import find_dialect, findings
 from nodemanager.schedulers.sge.elastic import ElasticHosts
 from nodemanager.schedulers.sge.ends import Ends
 from nodemanager.schedulers.sge.hosts import Hosts
-from nodemanager.schedulers.sge.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.options import NodeOrigin, SgeOptions
 from nodemanager.schedulers.sge.places import Live, job_words
 from nodemanager.schedulers.sge.roster import Roster

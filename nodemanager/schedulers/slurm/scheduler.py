@@ -24,6 +24,7 @@ from nodemanager.schedulers.base import (
     Submission,
 )
 from nodemanager.schedulers.jobfiles import JobFiles
+from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.script import names_in, refusal
 from nodemanager.schedulers.slurm import listing
 from nodemanager.schedulers.slurm.accounting import ended
@@ -31,7 +32,7 @@ from nodemanager.schedulers.slurm.check import findings
 from nodemanager.schedulers.slurm.controller import Controller
 from nodemanager.schedulers.slurm.elastic import Elastic
 from nodemanager.schedulers.slurm.listing import Row, end_of
-from nodemanager.schedulers.slurm.memory import ArrayNames, CancelMarks
+from nodemanager.schedulers.slurm.memory import SWEEP_AFTER_SECONDS, ArrayNames
 from nodemanager.schedulers.slurm.nodes import SlurmNode, parse_nodes, shortage
 from nodemanager.schedulers.slurm.options import NodeOrigin, SlurmOptions
 from nodemanager.schedulers.slurm.submit import Submitter, array_name, nice
@@ -53,8 +54,8 @@ class SlurmScheduler(Scheduler):
         self._prefix = f"{context.cluster_id}-"
         self._controller = Controller(self._options, context.command_seconds)
         self._files = JobFiles(self._options.spool)
-        self._arrays = ArrayNames(context.state_dir / "arrays")
-        self._marks = CancelMarks(context.state_dir / "cancelled")
+        self._notes = Notes(context.state_dir / "notes")
+        self._arrays = ArrayNames(self._notes)
         self._submitter = Submitter(
             context, self._options, self._controller, self._files, self._arrays
         )
@@ -130,8 +131,9 @@ class SlurmScheduler(Scheduler):
         self._polls += 1
         if complete and self._polls % _SWEEP_EVERY_POLLS == 0:
             self._files.sweep(self._prefix, jobs.keys())
-            self._marks.sweep(jobs.keys())
-            self._arrays.sweep(self._arrays.of(jobs.keys()))
+            old = self._notes.older(NoteKind.CANCELLED, SWEEP_AFTER_SECONDS)
+            self._notes.remove_all(NoteKind.CANCELLED, set(old) - jobs.keys())
+            self._arrays.sweep(jobs.keys())
         return Poll(tuple(jobs.values()), complete)
 
     def _note_waiting(self, jobs: Iterable[Job]) -> None:
@@ -146,7 +148,7 @@ class SlurmScheduler(Scheduler):
     def look_up(self, names: Sequence[str]) -> Mapping[str, End]:
         """From what the controller still has, else from the accounting or the completion log."""
         listed, _ = self._list()
-        wanted = set(names)
+        wanted = {name for name in names if name.startswith(self._prefix)}
         live = {name for name, row in listed if self._end(name, row) is None}
         found = self._ends(listed, wanted)
         missing = sorted(wanted - found.keys() - live)
@@ -162,7 +164,7 @@ class SlurmScheduler(Scheduler):
 
     def _taken_out(self, name: str) -> End | None:
         """A task that is cancelled while it waits leaves no trace in Slurm: it is taken out of its array, which stays."""
-        if name in self._marks:
+        if self._was_cancelled(name):
             return End(EndKind.CANCELLED)
         array = self._arrays.array_of(name)
         if array and array in self._seen_arrays and name in self._waited:
@@ -175,7 +177,9 @@ class SlurmScheduler(Scheduler):
         ours = [name for name in names if name in known]
         if not ours:
             return
-        self._marks.add(ours)
+        for name in ours:
+            if not self._was_cancelled(name):
+                self._notes.write(NoteKind.CANCELLED, name, "")
         answer = self._controller.ask("scancel", *(i for name in ours for i in known[name]))
         if answer.status != 0 and sort_out(answer.words) is not Complaint.NO_SUCH_JOB:
             raise SchedulerError(f"scancel: {answer.words}")
@@ -196,7 +200,7 @@ class SlurmScheduler(Scheduler):
         """Slurm forgets by itself; what we keep about these goes."""
         ours = [name for name in names if name.startswith(self._prefix)]
         self._files.remove(ours)
-        self._marks.remove(ours)
+        self._notes.remove_all(NoteKind.CANCELLED, ours)
         self._arrays.forget(ours)
 
     # Nodes.
@@ -317,7 +321,11 @@ class SlurmScheduler(Scheduler):
         return Job(name, state, row.job_id, row.node, reason, end)
 
     def _end(self, name: str, row: Row) -> End | None:
-        return end_of(row, self._reader, cancelled=name in self._marks)
+        return end_of(row, self._reader, cancelled=self._was_cancelled(name))
+
+    def _was_cancelled(self, name: str) -> bool:
+        """Whether we have asked for its end; Slurm does not tell who did."""
+        return self._notes.get(NoteKind.CANCELLED, name) is not None
 
     def _ends(self, rows: Iterable[tuple[str, Row]], wanted: set[str]) -> dict[str, End]:
         ends = ((name, self._end(name, row)) for name, row in rows if name in wanted)

@@ -1,4 +1,4 @@
-"""What has to outlive the daemon and Grid Engine has no place for: small files beside what jobs read.
+"""What has to outlive the daemon and a scheduler has no place for: small files in the module's state directory.
 
 Each note is one file, of a kind and about one name; there are as many as there are jobs that were cancelled and hosts
 that are drained.
@@ -7,6 +7,8 @@ that are drained.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -70,6 +72,23 @@ class Notes:
         except OSError as error:
             raise SchedulerError(f"cannot remove a note: {error}") from error
         self._texts[kind].pop(name, None)
+
+    def remove_all(self, kind: NoteKind, names: Iterable[str]) -> None:
+        """The same for many."""
+        for name in names:
+            self.remove(kind, name)
+
+    def older(self, kind: NoteKind, seconds: float) -> list[str]:
+        """The names of the notes that were made so long ago."""
+        oldest = time.time() - seconds
+        found = []
+        for name in self.all(kind):
+            try:
+                if self._path(kind, name).stat().st_mtime < oldest:
+                    found.append(name)
+            except OSError as error:
+                raise SchedulerError(f"cannot look at a note: {error}") from error
+        return found
 
     def _path(self, kind: NoteKind, name: str) -> Path:
         if not _NAME.fullmatch(name):
