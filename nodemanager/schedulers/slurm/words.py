@@ -231,6 +231,8 @@ class Reader:
         if not sentence:
             self._log(f"reason {word!r}")
             return word
+        if base == "None":
+            return sentence
         return f"{base}: {sentence}{f' ({more.strip()})' if more.strip() else ''}"
 
     def _log(self, what: str) -> None:
