@@ -486,10 +486,26 @@ class TestFaults:
         own.running(spec)
         own.cell.kill_execd()
         own.scheduler.cancel([spec.name])
-        assert own.find(spec) is not None
         clock.advance(301)
         own.scheduler.cancel([spec.name])
+        assert own.is_in(spec, JobState.RUNNING), "not while its host may be alive"
+        own.until(lambda: own.scheduler.nodes()[0].state is NodeState.DOWN, "silence")
+        own.scheduler.cancel([spec.name])
         assert own.end(spec) == End(EndKind.CANCELLED)
+
+    def test_who_may_not_use_force_does_not(self, own: Desk) -> None:
+        clock = ManualClock(time.time())
+        nobody = 'case $1 in -sm|-so) echo somebody; exit;; esac\nexec "$REAL" "$@"'
+        own.connect(clock=clock, commands=own.wrap("qconf", nobody))
+        spec = own.holder()
+        own.submit(spec)
+        own.running(spec)
+        own.cell.kill_execd()
+        own.scheduler.cancel([spec.name])
+        clock.advance(301)
+        own.until(lambda: own.scheduler.nodes()[0].state is NodeState.DOWN, "silence")
+        own.scheduler.cancel([spec.name])
+        assert own.is_in(spec, JobState.RUNNING)
 
 
 class TestLimits:
@@ -577,6 +593,16 @@ class TestNodes:
         desk.cell.run("qmod", "-d", f"*@{node.name}")
         desk.scheduler.drain(node.name, "ours")
         assert "all.q: d" in desk.scheduler.nodes()[0].reason
+        desk.scheduler.resume(node.name)
+        assert desk.scheduler.nodes()[0].state is NodeState.DRAINED
+
+    def test_a_drain_that_is_refused_is_none(self, desk: Desk) -> None:
+        node = desk.scheduler.nodes()[0]
+        desk.connect(commands=desk.wrap("qmod", "echo 'you have no permission'; exit 1"))
+        with pytest.raises(SchedulerError, match="it needs an operator"):
+            desk.scheduler.drain(node.name, "ours")
+        desk.cell.run("qmod", "-d", f"*@{node.name}")
+        desk.connect()
         desk.scheduler.resume(node.name)
         assert desk.scheduler.nodes()[0].state is NodeState.DRAINED
 

@@ -20,7 +20,8 @@ from nodemanager.model import NodeSize
 from nodemanager.schedulers.base import Newcomer
 from nodemanager.schedulers.commands import Answer, Commands
 from nodemanager.schedulers.notes import NoteKind, Notes
-from nodemanager.schedulers.sge.answers import attribute, job_rows, names_listed
+from nodemanager.schedulers.sge.answers import attribute, host_rows, job_rows, names_listed
+from nodemanager.schedulers.sge.nodes import is_unheard
 from nodemanager.schedulers.sge.options import SgeOptions
 from nodemanager.schedulers.sge.submission import host_values
 
@@ -166,16 +167,29 @@ class ElasticHosts:
         return with_host
 
     def _delete_jobs(self, host: str) -> None:
-        """Those on the host, whoever's they are: an exec host with jobs cannot be deleted."""
+        """Those on the host, whoever's they are: an exec host with jobs cannot be deleted.
+
+        Not before the master knows that nobody is there: it may crash when it is told to delete by force a job of
+        an execd that it takes for alive (8.1.9: "got NULL element for JB_type").
+        """
         command = self._options.command
         listing = self._commands.run(command("qstat"), "-xml", "-u", "*", "-s", "rs")
         ids = []
         for row in job_rows(listing.or_raise()):
             if row.host == host:
                 ids += [f"{row.number}.{task}" for task in row.tasks] or [str(row.number)]
+        if ids and not self._is_unheard(host):
+            raise SchedulerError(
+                f"sge: {host} is gone, but Grid Engine has not noticed yet and has {len(ids)} jobs there"
+            )
         if ids:
             log.warning("%s goes, and with it jobs %s", host, ids[:10], extra={"action": "remove"})
             self._commands.run(command("qdel"), "-f", *ids)
+
+    def _is_unheard(self, host: str) -> bool:
+        answer = self._commands.run(self._options.command("qhost"), "-xml", "-q", "-h", host)
+        rows = host_rows(answer.or_raise())
+        return all(is_unheard(row) for row in rows if row.name == host)
 
     def _must(self, *words: str, accept: str | Sequence[str] = ()) -> None:
         """Run qconf; a failure that says one of the words to accept is none."""

@@ -81,15 +81,22 @@ class Hosts:
             return
         words = " ".join(reason.split())
         text = "\n".join([words, *dict.fromkeys((*ours, *open_queues))])
+        # Noted first: if the answer is lost, they may be disabled.
         self._notes.write(NoteKind.DRAIN, node, text)
-        self._qmod("-d", [f"{queue}@{node}" for queue in open_queues])
+        refused = self._qmod("-d", [f"{queue}@{node}" for queue in open_queues])
+        if refused:
+            if before is None:
+                self._notes.remove(NoteKind.DRAIN, node)
+            raise SchedulerError(refused)
 
     def resume(self, node: str) -> None:
         """Enable the queues that we have disabled."""
         text = self._notes.get(NoteKind.DRAIN, node)
         if text is None:
             return
-        self._qmod("-e", [f"{queue}@{node}" for queue in text.splitlines()[1:]])
+        refused = self._qmod("-e", [f"{queue}@{node}" for queue in text.splitlines()[1:]])
+        if refused:
+            raise SchedulerError(refused)
         self._notes.remove(NoteKind.DRAIN, node)
 
     def forget(self, node: str) -> None:
@@ -141,13 +148,15 @@ class Hosts:
         text = self._notes.get(NoteKind.DRAIN, node)
         return None if text is None else text.partition("\n")[0]
 
-    def _qmod(self, option: str, queues: Sequence[str]) -> None:
+    def _qmod(self, option: str, queues: Sequence[str]) -> str:
+        """Why Grid Engine refused; empty when it did not."""
         if not queues:
-            return
+            return ""
         answer = self._commands.run(self._options.command("qmod"), option, *queues)
         said = f"{answer.output}\n{answer.complaint}"
-        if answer.status != 0 and "already" not in said:
-            raise SchedulerError(
-                f"sge: qmod {option} {' '.join(queues)}: {answer.words}; it needs an operator or "
-                "manager of the cell"
-            )
+        if answer.status == 0 or "already" in said:
+            return ""
+        return (
+            f"sge: qmod {option} {' '.join(queues)}: {answer.words}; it needs an operator or "
+            "manager of the cell"
+        )

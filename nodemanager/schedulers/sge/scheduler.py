@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -21,7 +22,7 @@ from nodemanager.schedulers.commands import Answer, Commands
 from nodemanager.schedulers.jobfiles import JobFiles
 from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.accounting import AccountingFile
-from nodemanager.schedulers.sge.answers import Details, job_details, job_rows
+from nodemanager.schedulers.sge.answers import Details, job_details, job_rows, names_listed
 from nodemanager.schedulers.sge.checks import find_dialect, findings
 from nodemanager.schedulers.sge.elastic import ElasticHosts
 from nodemanager.schedulers.sge.ends import Ends
@@ -67,6 +68,8 @@ class GridEngineScheduler(Scheduler):
         """The roster knows of every job that may have been accepted."""
         self._waits: dict[int, str] = {}
         self._explained_at = float("-inf")
+        self._may_force: bool | None = None
+        """Whether the daemon's user is an operator or manager; None before somebody has asked."""
 
     @property
     def commands_run(self) -> int:
@@ -107,11 +110,11 @@ class GridEngineScheduler(Scheduler):
         return {name: end for name, end in found if end is not None}
 
     def cancel(self, names: Sequence[str]) -> None:
-        """One qdel for all; by force for those that were cancelled long ago."""
+        """One qdel for all; by force for those that were cancelled long ago and whose hosts are silent."""
         roster = self._fresh_roster()
         gentle: list[Live] = []
         forced: list[Live] = []
-        wall = self._clock.wall()
+        wall, silent = self._clock.wall(), self._hosts.silent_for()
         for name in names:
             live = roster.live.get(name)
             if live is None:
@@ -120,13 +123,16 @@ class GridEngineScheduler(Scheduler):
             if since is None:
                 self._notes.write(NoteKind.CANCELLED, name, f"{wall:.0f}")
                 gentle.append(live)
-            elif wall - _seconds(since, wall) < self._options.force_after:
+            elif (
+                wall - _seconds(since, wall) < self._options.force_after or live.host not in silent
+            ):
+                # Of an execd that seems to be alive the master deletes no job by force without danger.
                 gentle.append(live)
             else:
-                log.warning("%s is deleted by force", live.place.job_id, extra={"action": "cancel"})
+                log.warning("%s is still there", live.place.job_id, extra={"action": "cancel"})
                 forced.append(live)
         self._delete(gentle)
-        self._delete(forced, "-f")
+        self._delete_by_force(forced)
 
     def prioritise(self, priorities: Mapping[str, int]) -> None:
         """One qalter for each priority. Tasks of one array have one: that of the most urgent."""
@@ -150,7 +156,7 @@ class GridEngineScheduler(Scheduler):
         roster = self._roster()
         left = [roster.live[name] for name in names if name in roster.live and roster.is_over(name)]
         self._delete([live for live in left if live.letters.is_in_error])
-        self._delete([live for live in left if not live.letters.is_in_error], "-f")
+        self._delete_by_force([live for live in left if not live.letters.is_in_error])
         roster.forget(names)
 
     # Nodes.
@@ -262,6 +268,25 @@ class GridEngineScheduler(Scheduler):
     def _delete(self, lives: Iterable[Live], *options: str) -> None:
         for part in _parts(job_words(lives)):
             self._heed(self._run("qdel", *options, *part), "qdel")
+
+    def _delete_by_force(self, lives: Sequence[Live]) -> None:
+        """Where that is not ours to do, `qdel -f` would first wait for more than a minute."""
+        if not lives:
+            return
+        if self._may_force is None:
+            said = [self._run("qconf", option).output for option in ("-sm", "-so")]
+            self._may_force = getpass.getuser() in names_listed(" ".join(said))
+        if self._may_force:
+            self._delete(lives, "-f")
+            return
+        log.warning(
+            "%d jobs can only be deleted by force, for which the daemon's user has to be an "
+            "operator of the cell (qconf -ao): %s",
+            len(lives),
+            " ".join(job_words(lives)[:10]),
+            extra={"action": "cancel"},
+        )
+        self._delete(lives)
 
     def _heed(self, answer: Answer, command: str) -> None:
         """A failure that is not about jobs that have just ended is worth a word."""
