@@ -279,6 +279,14 @@ def _command(path: str, value: Any) -> Iterator[Problem]:
         yield Problem(f"{path}.0", "must name a program")
 
 
+def _texts(path: str, value: Any) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield from _object(path, value)
+        return
+    for name, item in value.items():
+        yield from _string(f"{path}.{_shown(name)}", item)
+
+
 def _environment(path: str, value: Any) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
         yield from _object(path, value)
@@ -415,6 +423,7 @@ _scheduling_parameters = _keys(
         "partitions": _strings,
         "preemptible": _boolean,
         "supervisor": _boolean,
+        "properties": _texts,
     }
 )
 

@@ -6,9 +6,21 @@ agree by construction: a container fits exactly when there is nothing to explain
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from nodemanager.model import Capabilities, Container, Reason, ReasonToken, Resources, format_bytes
+from nodemanager.model import (
+    Capabilities,
+    Node,
+    NodeSize,
+    NodeState,
+    Reason,
+    ReasonToken,
+    Resources,
+    Route,
+    Wanted,
+    format_bytes,
+)
+from nodemanager.rule import Rule, Span
 
 _NAMES = (
     ("cores", "cores", str),
@@ -50,17 +62,49 @@ def _rank(resources: Resources) -> tuple[int, int, int, int]:
     return resources.cores, resources.ram_bytes, resources.scratch_bytes, resources.gpus
 
 
-def can_run(container: Container, capabilities: Capabilities) -> bool:
+_EXISTS = frozenset({NodeState.IDLE, NodeState.BUSY, NodeState.DRAINING, NodeState.DRAINED})
+
+
+def capabilities_of(nodes: Iterable[Node], sizes: Iterable[NodeSize] = ()) -> Capabilities:
+    """What could ever run on `nodes`, or on nodes of `sizes` that can be booted.
+
+    Drained nodes are included: they may come back, a size that was never there may not.
+    """
+    present = [node for node in nodes if node.state in _EXISTS]
+    could = [(node.total, node.partitions, node.preemptible) for node in present]
+    could += [(size.resources, size.partitions, size.preemptible) for size in sizes]
+    return Capabilities(
+        largest=largest(resources for resources, _, preemptible in could if not preemptible),
+        partitions=tuple(sorted({name for _, partitions, _ in could for name in partitions})),
+        preemptible=largest(resources for resources, _, preemptible in could if preemptible),
+    )
+
+
+def capabilities_over(routes: Iterable[Route]) -> Capabilities:
+    """What a dispatcher with several schedulers could ever run."""
+    routes = tuple(routes)
+    each = [route.capabilities for route in routes]
+    return Capabilities(
+        largest=largest(node for one in each for node in one.largest),
+        partitions=tuple(sorted({name for one in each for name in one.partitions})),
+        preemptible=largest(node for one in each for node in one.preemptible),
+        routes=routes,
+    )
+
+
+def can_run(container: Wanted, capabilities: Capabilities) -> bool:
     """Whether the dispatcher could ever run the container, on an otherwise empty system."""
     return explain_misfit(container, capabilities, now=0.0) is None
 
 
-def explain_misfit(container: Container, capabilities: Capabilities, now: float) -> Reason | None:
+def explain_misfit(container: Wanted, capabilities: Capabilities, now: float) -> Reason | None:
     """The reason why the dispatcher can never run the container, or None when it can.
 
     The facts name, per resource that is short, what was wanted and the best that any node has; when
     each resource alone is to be had but no node has all of them, the nearest node is named.
     """
+    if capabilities.routes:
+        return _explain_routes(container, capabilities.routes, now)
     if not shares_partition(container.partitions, capabilities.partitions):
         return Reason(
             ReasonToken.NO_PARTITION,
@@ -88,6 +132,71 @@ def explain_misfit(container: Container, capabilities: Capabilities, now: float)
         )
     could = capabilities.largest + (capabilities.preemptible if container.preemptible else ())
     return _no_node(container.resources, could, now)
+
+
+def explain_route(wanted: Wanted, route: Route) -> str:
+    """Why this one of several schedulers does not take it; empty when it does."""
+    if refusal := explain_refusal(wanted, route.rule):
+        return refusal
+    misfit = explain_misfit(wanted, route.capabilities, now=0.0)
+    return "" if misfit is None else misfit.sentence
+
+
+def no_route(tried: Mapping[str, str], now: float) -> Reason:
+    """No scheduler takes it, each for the reason given under its name."""
+    return Reason(
+        ReasonToken.NO_SCHEDULER,
+        f"no scheduler takes it: tried {listed(tried)}",
+        facts={"tried": dict(tried)},
+        advice="change what it asks for, or a rule (accept) in [Scheduler NAME], or add a larger node",
+        since=now,
+    )
+
+
+def listed(tried: Mapping[str, str]) -> str:
+    """Schedulers and why each does not take something, as part of a sentence."""
+    return ", ".join(f"{name} ({why})" for name, why in tried.items())
+
+
+def _explain_routes(wanted: Wanted, routes: Iterable[Route], now: float) -> Reason | None:
+    tried = {}
+    for route in routes:
+        why = explain_route(wanted, route)
+        if not why:
+            return None
+        tried[route.scheduler] = why
+    return no_route(tried, now)
+
+
+def explain_refusal(wanted: Wanted, rule: Rule) -> str:
+    """What the rule asks for and this container is not; empty when the rule accepts it."""
+    parts = []
+    if rule.partitions and set(rule.partitions).isdisjoint(wanted.partitions):
+        parts.append(f"partition {_either(rule.partitions)}")
+    bounds = dict(rule.spans())
+    for attribute, label, show in _NAMES:
+        span = bounds.get(attribute)
+        if span is not None and int(getattr(wanted.resources, attribute)) not in span:
+            parts.append(_bounds(span, label, show))
+    if rule.preemptible is not None and rule.preemptible is not wanted.preemptible:
+        parts.append("preemptible containers" if rule.preemptible else "none that is preemptible")
+    given = dict(wanted.properties)
+    for key, values in rule.properties:
+        if given.get(key) not in values:
+            parts.append(f"property {key} = {_either(values)}")
+    return f"its rule wants {' and '.join(parts)}" if parts else ""
+
+
+def _bounds(span: Span, label: str, show: Callable[[int], str]) -> str:
+    if span.most is None:
+        return f"at least {show(span.least)} {label}"
+    if span.most == 0:
+        return f"no {label}"
+    if span.least == 0:
+        return f"at most {show(span.most)} {label}"
+    if span.least == span.most:
+        return f"exactly {show(span.least)} {label}"
+    return f"{show(span.least)} to {show(span.most)} {label}"
 
 
 def _no_node(needed: Resources, nodes: tuple[Resources, ...], now: float) -> Reason:

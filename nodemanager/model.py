@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, Protocol, TypeAlias
+
+from nodemanager.rule import Rule
 
 UUID_INFIX = {
     "container_request": "xvhdp",
@@ -209,6 +211,35 @@ PRIORITY_STEP = 1 << 50
 in milliseconds, as stock Arvados does: so the older one of equals is the more urgent."""
 
 
+Properties: TypeAlias = tuple[tuple[str, str], ...]
+"""Keys and texts, sorted."""
+
+
+def properties_of(scheduling: Mapping[str, Any]) -> Properties:
+    """The `properties` of scheduling parameters, by which a rule may choose; stock Arvados has none."""
+    return tuple(sorted((str(k), str(v)) for k, v in (scheduling.get("properties") or {}).items()))
+
+
+class Wanted(Protocol):
+    """What is looked at to tell whether a container, or its job, fits."""
+
+    @property
+    def resources(self) -> Resources:
+        """What it needs."""
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """It wants to run in one of these; empty means any."""
+
+    @property
+    def preemptible(self) -> bool:
+        """It bears nodes that can be taken away."""
+
+    @property
+    def properties(self) -> Properties:
+        """Texts by key that its owner gave it, for rules to look at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """One attempt, as a dispatcher sees it. `from_record` reads an API record."""
@@ -236,6 +267,8 @@ class Container:
     """Not to be claimed until an operator releases it."""
     error: str = ""
     """`runtime_status.error`: for a queued retry, how the attempt before it ended."""
+    properties: Properties = ()
+    """Of its scheduling parameters: what rules of several schedulers may look at."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Container:
@@ -259,6 +292,7 @@ class Container:
             max_run_seconds=int(scheduling.get("max_run_time") or 0),
             hold=bool(record.get("hold")),
             error=str((record.get("runtime_status") or {}).get("error") or ""),
+            properties=properties_of(scheduling),
         )
 
 
@@ -274,14 +308,20 @@ class Capabilities:
     partitions: tuple[str, ...] = ()
     preemptible: tuple[Resources, ...] = ()
     """The largest of the nodes that can be taken away: for containers only that say they bear that."""
+    routes: tuple[Route, ...] = ()
+    """Where the dispatcher has several schedulers: whatever one of these takes can be run, nothing else, and
+    the other fields sum up what there is."""
 
     def as_dict(self) -> dict[str, Any]:
         """The form kept in the dispatcher's record."""
-        return {
+        value: dict[str, Any] = {
             "largest": [r.as_dict() for r in self.largest],
             "partitions": list(self.partitions),
             "preemptible": [r.as_dict() for r in self.preemptible],
         }
+        if self.routes:
+            value["routes"] = [route.as_dict() for route in self.routes]
+        return value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Capabilities:
@@ -290,6 +330,35 @@ class Capabilities:
             largest=tuple(Resources.from_dict(r) for r in value.get("largest") or ()),
             partitions=tuple(value.get("partitions") or ()),
             preemptible=tuple(Resources.from_dict(r) for r in value.get("preemptible") or ()),
+            routes=tuple(Route.from_dict(r) for r in value.get("routes") or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One of a dispatcher's schedulers: what it accepts, and what could run there."""
+
+    scheduler: str
+    """Its name, as in `[Scheduler NAME]`."""
+    rule: Rule
+    capabilities: Capabilities
+    """Those of its own nodes, without routes."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form in the dispatcher's record."""
+        return {
+            "scheduler": self.scheduler,
+            "rule": self.rule.as_dict(),
+            **self.capabilities.as_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Route:
+        """The inverse of `as_dict`; `ValueError` for a rule that is none."""
+        return cls(
+            scheduler=str(value.get("scheduler") or ""),
+            rule=Rule.from_dict(value.get("rule") or {}),
+            capabilities=Capabilities.from_dict(value),
         )
 
 
@@ -367,6 +436,7 @@ class ReasonToken(StrEnum):
 
     NO_NODE_FITS = "no-node-fits"
     NO_PARTITION = "no-partition"
+    NO_SCHEDULER = "no-scheduler"
     ON_HOLD = "on-hold"
     CLAIM_LIMIT = "claim-limit"
     SCHEDULER_LIMIT = "scheduler-limit"
@@ -395,6 +465,7 @@ class ReasonToken(StrEnum):
 _TIERS = {
     ReasonToken.NO_NODE_FITS: Tier.NEVER,
     ReasonToken.NO_PARTITION: Tier.NEVER,
+    ReasonToken.NO_SCHEDULER: Tier.NEVER,
     ReasonToken.ON_HOLD: Tier.HOLD,
     ReasonToken.CLAIM_LIMIT: Tier.LIMIT,
     ReasonToken.SCHEDULER_LIMIT: Tier.LIMIT,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from nodemanager.config.sources import nearest
+from nodemanager.config.kinds import nearest
 from nodemanager.errors import ConfigError
 
 Base = TypeVar("Base")

@@ -11,7 +11,7 @@ import nodemanager
 PACKAGE = Path(nodemanager.__file__).parent
 
 FLOORS = [
-    {"nodemanager", "errors", "clock", "model", "durable"},
+    {"nodemanager", "errors", "clock", "rule", "model", "durable"},
     {"fit", "outcome", "container_request", "statedir"},
     {"config", "actors"},
     {"plugins"},
@@ -29,6 +29,7 @@ BESIDE = {
     "server": {
         "errors",
         "clock",
+        "rule",
         "model",
         "fit",
         "outcome",
@@ -36,7 +37,7 @@ BESIDE = {
         "config",
         "durable",
     },
-    "runner": {"errors", "clock", "model", "fit", "outcome", "container_request", "config"},
+    "runner": {"errors", "clock", "rule", "model", "fit", "outcome", "container_request", "config"},
 }
 """What stands beside the daemon: they share the ground with it and speak to it over HTTP only."""
 

@@ -16,7 +16,7 @@ import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from nodemanager.config.sources import nearest
+from nodemanager.config.kinds import nearest
 from nodemanager.errors import ConfigError
 
 DEFAULT_TEMPLATE = Path(__file__).with_name("boot.sh")

@@ -6,10 +6,10 @@ import ipaddress
 import os
 from collections.abc import Iterator
 
-from nodemanager.config.kinds import Seconds
+from nodemanager.config.kinds import Seconds, nearest
 from nodemanager.config.nodes import Cloud
 from nodemanager.config.sections import OFF, REPLACED, Manage
-from nodemanager.config.tree import SECTIONS, Config
+from nodemanager.config.tree import DEFAULT, SECTIONS, Config
 
 PINGS_PER_TIMEOUT = 3
 """So many pings may be missed before a dispatcher is lost."""
@@ -32,17 +32,37 @@ def contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
     if (api.certificate is None) != (api.key is None):
         lacking = "certificate" if api.certificate is None else "key"
         yield ("Api", lacking), "is missing; certificate and key come together, or neither does"
-    if scheduler.max_poll_time < scheduler.poll_time:
-        yield (
-            ("Scheduler", "max_poll_time"),
-            f"{show(scheduler.max_poll_time)} is less than poll_time ({show(scheduler.poll_time)})",
-        )
+    named = {f"Scheduler {name}": each for name, each in config.schedulers.items()}
+    for section, each in {"Scheduler": scheduler, **named}.items():
+        if each.max_poll_time < each.poll_time:
+            sentence = f"{show(each.max_poll_time)} is less than poll_time ({show(each.poll_time)})"
+            yield (section, "max_poll_time"), sentence
+    yield from _about_schedulers(config)
     if config.daemon.max_nodes < config.daemon.min_nodes:
         yield (
             ("Daemon", "max_nodes"),
             f"{config.daemon.max_nodes} is less than min_nodes ({config.daemon.min_nodes})",
         )
     yield from _about_nodes(config.cloud)
+
+
+def _about_schedulers(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
+    dispatch, names = config.dispatch, config.dispatch.schedulers
+    if names and config.origin("Dispatch", "scheduler") != DEFAULT:
+        yield ("Dispatch", "scheduler"), "is given and schedulers as well; one of the two"
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield ("Dispatch", "schedulers"), f"names {name} twice"
+    for name in dict.fromkeys(names):
+        if name not in config.schedulers:
+            hint = nearest(name, config.schedulers, "[Scheduler {}]")
+            yield ("Dispatch", "schedulers"), f"there is no section [Scheduler {name}]{hint}"
+    for name in config.schedulers:
+        if name not in names:
+            sentence = f"[Scheduler {name}] is there, and it is not in the list"
+            yield ("Dispatch", "schedulers"), f"{sentence}{nearest(name, names)}"
+    elastic = config.cloud.scheduler
+    if elastic and elastic not in dispatch.schedulers:
+        yield ("Cloud", "scheduler"), f"{elastic} is not in [Dispatch] schedulers"
 
 
 def _about_nodes(cloud: Cloud) -> Iterator[tuple[tuple[str, str], str]]:
@@ -113,7 +133,7 @@ def _without_provider(config: Config) -> list[str]:
 
 def _why_unused(section: str, option: str) -> str:
     for part in SECTIONS:
-        if part.name == section or (part.many and section.startswith(part.name + " ")):
+        if part.is_called(section):
             named = {made.key: made for made in part.options()}
             return named[option].unused if option in named else ""
     return ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +35,15 @@ def found(text: str) -> str:
     if not text:
         return "nothing"
     return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+def nearest(name: str, known: Iterable[str], form: str = "{}") -> str:
+    """A hint that names the known word most like `name`, in the given form; or the empty text."""
+    import difflib  # noqa: PLC0415 (only needed when something is wrong; loading must be quick)
+
+    by_key = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), by_key, n=1, cutoff=0.6)
+    return f"; did you mean {form.format(by_key[close[0]])}?" if close else ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from nodemanager.config import ini
 from nodemanager.config.checks import contradictions, warnings_about
+from nodemanager.config.kinds import nearest
 from nodemanager.config.option import Option, Section, kind_of
 from nodemanager.config.sections import Daemon
 from nodemanager.config.sources import (
@@ -25,7 +26,6 @@ from nodemanager.config.sources import (
     find_section,
     from_document,
     from_environment,
-    nearest,
     private_literals,
     reason_of,
 )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nodemanager.config.kinds import Kind
-from nodemanager.config.sources import nearest
+from nodemanager.config.kinds import Kind, nearest
 from nodemanager.errors import ConfigError
 
 

@@ -39,6 +39,11 @@ class Cloud:
         "The cloud driver: the name of an installed one, such as ec2, gce or azure, or a class of your own"
         " as package.module:Class. Empty means that no nodes are booted.",
     )
+    scheduler: str = option(
+        Pattern(r"[A-Za-z0-9_-]*", "the name of a scheduler"),
+        "",
+        "Which of several schedulers the nodes join, by its name in [Dispatch] schedulers. Empty: the first.",
+    )
     driver_class: str = option(
         Pattern(r"[A-Za-z0-9_.:]*", "a dotted path"),
         "",

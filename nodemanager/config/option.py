@@ -61,6 +61,12 @@ class Section:
         """How the section is spoken of."""
         return f"{self.name} NAME" if self.many else self.name
 
+    def is_called(self, name: str) -> bool:
+        """Whether `[name]` is this section, or one of its kind: `Size small` is a `Size`."""
+        if not self.many:
+            return name == self.name
+        return name.startswith(f"{self.name} ") and bool(name[len(self.name) :].strip())
+
     def options(self) -> Iterator[Option]:
         """The named options, in the order they were declared."""
         return (o for o in options_of(self.cls) if not o.free)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from nodemanager.config.option import Option, Section
+from nodemanager.config.option import Option, Section, options_of
 from nodemanager.config.sources import ENVIRONMENT_PREFIX
 from nodemanager.config.tree import SECTIONS
 
@@ -29,6 +29,7 @@ _LIVE = {
 }
 """Set in the example file, so that it runs as it lies in a clone, its container requests find their input, and
 its nodes, which are shares of this machine, come and go."""
+_CLASSES = [part.cls for part in SECTIONS]
 _SIZE = "worker"
 """The name of the one size in the example."""
 
@@ -56,15 +57,18 @@ def example() -> str:
 
 def _example_section(part: Section) -> Iterator[str]:
     """The options with effect, each by itself; then those without, closely packed."""
-    yield f"[{part.name} {_SIZE}]" if part.many else f"[{part.name}]"
+    yield _example_header(part)
     yield from _comment(part.sentence.replace("`", ""))
     yield ""
-    for made in part.options():
+    for made in _own(part):
         if not made.unused:
             yield from _comment(_meaning(made, made.kind.limits))
             yield _example_line(part, made)
             yield ""
-    if free := part.free():
+    free = part.free()
+    if free and not any(
+        other is not part.cls and issubclass(part.cls, other) for other in _CLASSES
+    ):
         which = "Any other option" if any(part.options()) else "Any option"
         yield from _comment(f"{which}: {_lower(free.sentence)}".replace("`", ""))
         if free.example:
@@ -79,6 +83,20 @@ def _example_section(part: Section) -> Iterator[str]:
                 yield from _comment(_meaning(made, made.kind.limits))
                 yield _example_line(part, made)
                 yield ""
+
+
+def _example_header(part: Section) -> str:
+    if not part.many:
+        return f"[{part.name}]"
+    # The example has a size; it has no use for several schedulers.
+    return f"[{part.name} {_SIZE}]" if part.name == "Size" else f"#[{part.title}]"
+
+
+def _own(part: Section) -> Iterator[Option]:
+    """Its options, but for those of another section that it has as well."""
+    others = {other.cls for other in SECTIONS} & set(part.cls.__mro__[1:])
+    shared = {made.key for other in others for made in options_of(other)}
+    return (made for made in part.options() if made.key not in shared)
 
 
 def _example_line(part: Section, made: Option) -> str:
@@ -175,7 +193,7 @@ def _reference_section(part: Section) -> Iterator[str]:
     yield ""
     yield "| option | type | default | meaning |"
     yield "|---|---|---|---|"
-    for made in part.options():
+    for made in _own(part):
         cells = (f"`{made.name}`", made.kind.word, _default(made), _notes(made))
         yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
     if free := part.free():

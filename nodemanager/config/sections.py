@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodemanager.config.accept import Accept
 from nodemanager.config.composite import Command, ListOf, PathKind
 from nodemanager.config.kinds import (
     Bool,
@@ -26,7 +27,8 @@ from nodemanager.config.kinds import (
     Secret,
     SecretText,
 )
-from nodemanager.config.option import free_options, option
+from nodemanager.config.option import free_options, option, optional
+from nodemanager.rule import Rule
 
 EMBEDDED = "embedded"
 """The word in `[Arvados] host` for a server that the daemon starts itself."""
@@ -44,6 +46,11 @@ _COUNT = Integer(0)
 _MAYBE_PATH = PathKind(may_be_empty=True)
 _POSITIVE = Seconds(0.1)
 _ADDRESS = Pattern(r"[A-Za-z0-9:]([A-Za-z0-9.:-]*[A-Za-z0-9:])?", "an IP address or host name")
+_WORD = Pattern(r"[A-Za-z_][A-Za-z0-9_-]*", "a name of letters, digits, dashes and underscores")
+_MODULE = Pattern(
+    r"[A-Za-z_][A-Za-z0-9_-]*|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*",
+    "the name of a scheduler module, or package.module:Class",
+)
 _NAME = Pattern(r"[^\s\x00-\x1f\x7f]{1,200}", "a name without spaces")
 
 
@@ -204,13 +211,16 @@ class Dispatch:
     """The dispatcher: how it claims containers and to which scheduler it submits them."""
 
     scheduler: str = option(
-        Pattern(
-            r"[A-Za-z_][A-Za-z0-9_-]*|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*",
-            "the name of a scheduler module, or package.module:Class",
-        ),
+        _MODULE,
         "local",
         "The batch scheduler that runs the jobs: the name of an installed module, such as `local`, or a"
         " class of your own as package.module:Class.",
+    )
+    schedulers: tuple[str, ...] = option(
+        ListOf(_WORD),
+        "",
+        "Several schedulers, by the names of their [Scheduler NAME] sections, in the order in which they are"
+        " tried: each container goes to the first that takes it. Empty: the one of `scheduler`.",
     )
     name: str = option(
         _NAME,
@@ -267,6 +277,25 @@ class Scheduler:
     )
     options: Mapping[str, str] = free_options(
         Kind(), "Passed to the scheduler module, which says what it knows.", ""
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedScheduler(Scheduler):
+    """One of several schedulers, `[Dispatch] schedulers`: every option of `[Scheduler]`, with the same
+    defaults whatever is set there, and these."""
+
+    module: str | None = optional(
+        _MODULE,
+        "The module, or a class of your own as package.module:Class. Default: the section's NAME.",
+        "slurm",
+    )
+    accept: Rule = option(
+        Accept(),
+        "",
+        "Which containers it takes: conditions such as `partition = long and cores <= 16 and ram <= 64 GiB"
+        " and gpus = 0 and preemptible = yes and property.project = exome`, all of which have to hold. Empty"
+        " takes all that its nodes could hold.",
     )
 
 

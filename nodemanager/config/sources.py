@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nodemanager.config import ini
-from nodemanager.config.kinds import Secret, found
+from nodemanager.config.kinds import Secret, found, nearest
 from nodemanager.config.option import Option, Section, kind_of
 from nodemanager.config.tree import SECTIONS
 
@@ -53,9 +53,7 @@ class Problem:
 def find_section(name: str) -> Section | None:
     """The section that `[name]` is: `Size small` belongs to `Size`."""
     for part in SECTIONS:
-        if part.many and name.startswith(part.name + " ") and name[len(part.name) :].strip():
-            return part
-        if not part.many and name == part.name:
+        if part.is_called(name):
             return part
     return None
 
@@ -63,15 +61,6 @@ def find_section(name: str) -> Section | None:
 def find_option(part: Section, key: str) -> Option | None:
     """The option that `key` is in this section, a free one included."""
     return next((o for o in part.options() if o.key == key), part.free())
-
-
-def nearest(name: str, known: Iterable[str], form: str = "{}") -> str:
-    """A hint that names the known word most like `name`, in the given form; or the empty text."""
-    import difflib  # noqa: PLC0415 (only needed when something is wrong; loading must be quick)
-
-    by_key = {word.lower(): word for word in known}
-    close = difflib.get_close_matches(name.lower(), by_key, n=1, cutoff=0.6)
-    return f"; did you mean {form.format(by_key[close[0]])}?" if close else ""
 
 
 def from_document(

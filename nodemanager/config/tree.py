@@ -19,6 +19,7 @@ from nodemanager.config.sections import (
     Dispatch,
     Logging,
     Manage,
+    NamedScheduler,
     Runner,
     Scheduler,
 )
@@ -37,6 +38,7 @@ class Config:
     api: Api = section("Api", Api)
     dispatch: Dispatch = section("Dispatch", Dispatch)
     scheduler: Scheduler = section("Scheduler", Scheduler)
+    schedulers: Mapping[str, NamedScheduler] = section("Scheduler", NamedScheduler, many=True)
     runner: Runner = section("Runner", Runner)
     daemon: Daemon = section("Daemon", Daemon)
     logging: Logging = section("Logging", Logging)

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from nodemanager.fit import explain_misfit
-from nodemanager.fit import largest as largest_of
 from nodemanager.model import (
     Capabilities,
     Container,
     Node,
-    NodeSize,
     NodeState,
     Reason,
     ReasonToken,
@@ -21,7 +19,6 @@ CLAIM_BATCH = 1000
 """Most containers to claim in one call; the API's own limit for a list."""
 
 _TAKES_WORK = frozenset({NodeState.IDLE, NodeState.BUSY})
-_EXISTS = _TAKES_WORK | {NodeState.DRAINING, NodeState.DRAINED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +51,6 @@ def claim_limit(
         return 0
     ahead = max(1, all_cores // 2)
     return max(0, min(CLAIM_BATCH, free_cores + bootable_cores + ahead - load.waiting))
-
-
-def capabilities_of(nodes: Iterable[Node], sizes: Iterable[NodeSize] = ()) -> Capabilities:
-    """What could ever run on `nodes`, or on nodes of `sizes` that can be booted.
-
-    Drained nodes are included: they may come back, a size that was never there may not.
-    """
-    present = [node for node in nodes if node.state in _EXISTS]
-    could = [(node.total, node.partitions, node.preemptible) for node in present]
-    could += [(size.resources, size.partitions, size.preemptible) for size in sizes]
-    return Capabilities(
-        largest=largest_of(resources for resources, _, preemptible in could if not preemptible),
-        partitions=tuple(sorted({name for _, partitions, _ in could for name in partitions})),
-        preemptible=largest_of(resources for resources, _, preemptible in could if preemptible),
-    )
 
 
 def explain_unclaimed(

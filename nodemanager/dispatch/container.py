@@ -61,6 +61,8 @@ class Surroundings:
     timer: Ref
     clock: Clock
     template: JobTemplate
+    elastic: str = ""
+    """Which of several schedulers the booted nodes join; empty where there is one."""
 
 
 class ContainerActor(Actor):
@@ -76,6 +78,7 @@ class ContainerActor(Actor):
         self._outcome: Outcome | None = None
         self._words = ""
         self._node = ""
+        self._scheduler = ""
         self._trouble: Reason | None = None
         self._standing: Standing | None = None
 
@@ -122,6 +125,7 @@ class ContainerActor(Actor):
     def _note_job(self, report: JobReport) -> None:
         self._answered(Step.LOOK)
         self._words, self._trouble = report.words, report.trouble
+        self._scheduler = report.scheduler
         self._node = report.node or self._node
         self._change(phase=_PHASES[report.state], end=report.end)
 
@@ -234,6 +238,8 @@ class ContainerActor(Actor):
             and situation.phase is not JobPhase.UNKNOWN
             and situation.container.priority > 0
             and not situation.abandoned
+            # A node would join another scheduler than the one that has its job.
+            and self._scheduler == self._around.elastic
         )
         standing = Standing(situation.container.uuid, reason, waits, self._node, wants_node)
         before = self._standing

@@ -45,11 +45,7 @@ from nodemanager.api.messages import (
 )
 from nodemanager.clock import Clock
 from nodemanager.dispatch.children import Children
-from nodemanager.dispatch.claiming import (
-    capabilities_of,
-    claim_limit,
-    explain_unclaimed,
-)
+from nodemanager.dispatch.claiming import claim_limit, explain_unclaimed
 from nodemanager.dispatch.container import Surroundings
 from nodemanager.dispatch.foresight import foresee
 from nodemanager.dispatch.job import JobTemplate
@@ -66,7 +62,8 @@ from nodemanager.dispatch.messages import (
     Turn,
 )
 from nodemanager.dispatch.reasons import ReasonBook
-from nodemanager.model import Capabilities, Container, Node
+from nodemanager.fit import capabilities_of, capabilities_over
+from nodemanager.model import Capabilities, Container, Node, Route
 from nodemanager.nodes.demand import Shape
 from nodemanager.nodes.messages import Heard, Outlook, Waits, WaitsNoMore
 from nodemanager.schedulers.base import Job
@@ -109,6 +106,8 @@ class Peers:
     timer: Ref
     nodes: NodeActors | None = None
     """None when no nodes are booted."""
+    elastic: str = ""
+    """Which of several schedulers the booted nodes join; empty where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +133,8 @@ class DispatcherActor(Actor):
         self._reasons = ReasonBook()
         self._unclaimed: set[str] = set()
         self._nodes: tuple[Node, ...] | None = None
+        self._routes: tuple[Route, ...] = ()
+        """What each of several schedulers takes and could run."""
         self._outlook: Outlook | None = None
         self._capabilities: Capabilities | None = None
         self._lease_until = float("-inf")
@@ -237,6 +238,7 @@ class DispatcherActor(Actor):
             timer=peers.timer,
             clock=self._clock,
             template=self._template,
+            elastic=peers.elastic,
         )
         self._adopted = self._claiming = False
         self._reasons.rewrite()
@@ -271,7 +273,7 @@ class DispatcherActor(Actor):
     # The scheduler.
 
     def _see_scheduler(self, view: SchedulerView) -> None:
-        self._nodes = view.nodes
+        self._nodes, self._routes = view.nodes, view.routes
         self._see_capabilities()
         if self._adopted:
             self._see_strangers(view.strangers)
@@ -281,7 +283,10 @@ class DispatcherActor(Actor):
         if self._nodes is None or (self._to.nodes is not None and self._outlook is None):
             return
         sizes = () if self._outlook is None else self._outlook.sizes
-        capabilities = capabilities_of(self._nodes, sizes)
+        if self._routes:
+            capabilities = capabilities_over(self._routes)
+        else:
+            capabilities = capabilities_of(self._nodes, sizes)
         if self._capabilities is None:
             self._to.lease.tell(Register(capabilities))
         elif capabilities != self._capabilities:

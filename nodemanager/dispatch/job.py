@@ -40,4 +40,5 @@ class JobTemplate:
             partitions=container.partitions,
             preemptible=container.preemptible,
             exclusive=self.exclusive,
+            properties=container.properties,
         )

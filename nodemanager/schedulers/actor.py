@@ -74,8 +74,12 @@ class SchedulerActor(Actor):
 
     kind = "io"
 
-    def __init__(self, scheduler: Scheduler, pace: Pace, timer: Ref, clock: Clock) -> None:
+    def __init__(
+        self, scheduler: Scheduler, pace: Pace, timer: Ref, clock: Clock, name: str = ""
+    ) -> None:
+        """`name` is which of several schedulers it is; it stands in all that it tells."""
         super().__init__()
+        self._name = name
         self._scheduler = scheduler
         self._pace = pace
         self._subscribers: list[Ref] = []
@@ -291,7 +295,7 @@ class SchedulerActor(Actor):
             nodes = self._nodes()
             # The room that is left goes out before the news that jobs have taken it: else the
             # subscriber would count that room as free once more.
-            self._tell_subscribers(SchedulerView(nodes, tuple(result.strangers), now))
+            self._tell_subscribers(SchedulerView(nodes, tuple(result.strangers), now, self._name))
         finally:
             self._report(result.reports)
         self._is_heard()
@@ -319,7 +323,7 @@ class SchedulerActor(Actor):
             self._plan.due - now,
             extra={"action": "scheduler_silent"},
         )
-        self._tell_subscribers(SchedulerSilent(error, self._silent_since))
+        self._tell_subscribers(SchedulerSilent(error, self._silent_since, self._name))
         self._later(self._plan.due)
 
     def _later(self, at: float) -> None:
@@ -330,7 +334,8 @@ class SchedulerActor(Actor):
 
     def _report(self, reports: Iterable[tuple[Ref, JobReport]]) -> None:
         for owner, report in reports:
-            tell_if_alive(owner, report)
+            told = replace(report, scheduler=self._name) if self._name else report
+            tell_if_alive(owner, told)
 
 
 def _wake(ref: Ref) -> None:

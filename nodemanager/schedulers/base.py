@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from nodemanager.model import Finding, JobState, Node, NodeSize, Resources
+from nodemanager.model import Finding, JobState, Node, NodeSize, Properties, Resources
 from nodemanager.outcome import End
 
 
@@ -39,6 +39,8 @@ class JobSpec:
     """It may run on a node that can be taken away (spot); without it, never."""
     exclusive: bool = False
     """It wants a node to itself (`[Cloud] containers_per_node = one`)."""
+    properties: Properties = ()
+    """What rules of several schedulers may look at; no scheduler does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class SchedulerContext:
     """`[Scheduler] command_timeout`: a command that takes longer has not answered."""
     dispatcher: str = ""
     """`[Dispatch] name`."""
+    section: str = "Scheduler"
+    """The section of the options, for error messages."""
     sizes: tuple[NodeSize, ...] = ()
     """The sizes of nodes that may be booted, cheapest first; none when no nodes are."""
 

@@ -27,7 +27,8 @@ def priority_class(priority: int) -> int:
 
 def kind_of(spec: JobSpec) -> JobSpec:
     """What a job has in common with those it can share an array with."""
-    return replace(spec, name="", stdin=b"", priority=priority_class(spec.priority))
+    priority = priority_class(spec.priority)
+    return replace(spec, name="", stdin=b"", priority=priority, properties=())
 
 
 def batches(specs: Iterable[JobSpec], limit: int) -> list[list[JobSpec]]:

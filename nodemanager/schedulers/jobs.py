@@ -46,6 +46,8 @@ class JobReport:
     words: str = ""
     end: End | None = None
     trouble: Reason | None = None
+    scheduler: str = ""
+    """Which of several schedulers has it; empty where there is one, and as long as none has."""
 
 
 class _Stage(Enum):

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import pykka
 
-from nodemanager.model import Node
+from nodemanager.model import Node, Route
 from nodemanager.schedulers.base import Job, JobSpec, Newcomer
 
 Ref: TypeAlias = pykka.ActorRef[Any]
@@ -135,6 +135,10 @@ class SchedulerView:
     strangers: tuple[Job, ...]
     asked_at: float = 0.0
     """Elapsed seconds when the poll began: what was in force then is seen."""
+    scheduler: str = ""
+    """Which of several schedulers it is of; empty where there is one, and in a view of all of them."""
+    routes: tuple[Route, ...] = ()
+    """In a view of several schedulers: what each takes and could run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +147,5 @@ class SchedulerSilent:
 
     error: str
     since: float
+    scheduler: str = ""
+    """Which of several schedulers; empty where there is one."""

@@ -109,7 +109,7 @@ def merged_scheduling(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     The rules of stock Arvados (container.rb, 880-900): any partition that one of them allows, none in
     particular if one does not mind; preemptible only if all agree; the longest run time, without a limit
-    if one has none.
+    if one has none. Of `properties`, which are ours, those on which all agree.
     """
     if len(asked) == 1:
         return dict(asked[0])
@@ -124,6 +124,10 @@ def merged_scheduling(asked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if "max_run_time" in merged:
         times = [each.get("max_run_time") or 0 for each in asked]
         merged["max_run_time"] = max(times) if all(times) else 0
+    if "properties" in merged:
+        given = [set((each.get("properties") or {}).items()) for each in asked]
+        agreed = set.intersection(*given)
+        merged["properties"] = dict(sorted(agreed))
     return merged
 
 

@@ -123,7 +123,11 @@ _WORK_FIELDS = (
     _string("container_image", "Image the command runs in; engine `none` needs none.", ""),
     _object("mounts", "Target path (or stdin, stdout, stderr) to what is found there."),
     _object("runtime_constraints", "What it needs: vcpus, ram (bytes), gpu, ..."),
-    _object("scheduling_parameters", "max_run_time, partitions, preemptible, supervisor."),
+    _object(
+        "scheduling_parameters",
+        "max_run_time, partitions, preemptible, supervisor; and properties: texts by key, by which a"
+        " dispatcher with several schedulers may choose.",
+    ),
     _array("output_storage_classes", "Storage classes of the output."),
     _boolean("service", "It serves others while it runs.", default=False),
     _object("published_ports", "Ports it serves on."),

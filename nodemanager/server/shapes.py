@@ -14,7 +14,14 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from nodemanager.fit import can_run
-from nodemanager.model import Capabilities, Container, ContainerState, Resources, resources_of
+from nodemanager.model import (
+    Capabilities,
+    Container,
+    ContainerState,
+    Resources,
+    properties_of,
+    resources_of,
+)
 from nodemanager.server.errors import invalid
 from nodemanager.server.resources import Row
 from nodemanager.server.schema import dispatchers, shape_fits, shapes
@@ -40,7 +47,8 @@ def shape_of(tx: Transaction, container: Row) -> int:
     form = _form(container)
     if len(form) > _LONGEST_FORM:
         raise invalid(
-            "scheduling_parameters, runtime_constraints: too many or too long names of partitions and GPUs"
+            "scheduling_parameters, runtime_constraints: too many or too long names of partitions, properties"
+            " and GPUs"
         )
     found = tx.conn.execute(_FIND, {"form": form}).scalar()
     if found is not None:
@@ -90,6 +98,7 @@ def _form(container: Row) -> str:
             **resources_of(container).as_dict(),
             "partitions": sorted(scheduling.get("partitions") or ()),
             "preemptible": bool(scheduling.get("preemptible")),
+            **({"properties": properties} if (properties := scheduling.get("properties")) else {}),
         },
         sort_keys=True,
     )
@@ -106,4 +115,5 @@ def _example(form: str) -> Container:
         created_at=0.0,
         partitions=tuple(value["partitions"]),
         preemptible=value["preemptible"],
+        properties=properties_of(value),
     )

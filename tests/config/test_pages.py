@@ -61,7 +61,11 @@ def test_removing_the_hash_of_a_default_changes_nothing() -> None:
     tried = 0
     for index, line in enumerate(lines):
         if re.match(r"#[A-Za-z_]+ =", line) and "Size" not in _section_of(lines, index):
-            section = _section_of(lines, index).strip("[]")
+            header = _section_of(lines, index)
+            if header.startswith("#"):
+                # A section that is not there: several schedulers.
+                continue
+            section = header.strip("[]")
             part = next(part for part in SECTIONS if part.name == section)
             if line.removeprefix("#").split(" =")[0].lower() not in {o.key for o in part.options()}:
                 continue

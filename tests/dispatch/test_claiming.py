@@ -6,12 +6,11 @@ from hypothesis import strategies as st
 from nodemanager.dispatch.claiming import (
     CLAIM_BATCH,
     Load,
-    capabilities_of,
     claim_limit,
     explain_unclaimed,
 )
 from nodemanager.dispatch.reasons import ReasonBook
-from nodemanager.fit import can_run
+from nodemanager.fit import can_run, capabilities_of
 from nodemanager.model import (
     Capabilities,
     Container,
