@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -21,13 +22,13 @@ from nodemanager.api.endpoint import outer_endpoint
 from nodemanager.clouds.base import Cloud
 from nodemanager.clouds.make import make_cloud
 from nodemanager.config import Config, describe
-from nodemanager.daemon import make_scheduler
+from nodemanager.daemon import make_site_scheduler
 from nodemanager.durable import nearest_directory, write_problem
 from nodemanager.errors import NodeManagerError
 from nodemanager.model import Finding, NodeSize, format_bytes
 from nodemanager.nodes.catalogue import read_catalogue
 from nodemanager.reach import unreachable
-from nodemanager.schedulers.registry import find_scheduler
+from nodemanager.schedulers.make import SchedulerSite, scheduler_sites
 
 Probe: TypeAlias = Callable[[], Iterable[Finding]]
 """What looks at the site from a node."""
@@ -60,7 +61,8 @@ def _ground(config: Config) -> Iterator[Finding]:
     yield from (Finding("configuration", problem="", detail=text) for text in config.warnings)
     yield _directory("state directory", config.daemon.state_dir)
     yield _api(config)
-    yield from _scheduler(config)
+    for site in scheduler_sites(config):
+        yield from _scheduler(config, site)
 
 
 def _rest(config: Config) -> Iterator[Finding]:
@@ -76,7 +78,7 @@ def _rest(config: Config) -> Iterator[Finding]:
 
 def _jobs_run_here(config: Config) -> bool:
     try:
-        return find_scheduler(config.dispatch.scheduler).on_this_machine
+        return any(site.kind.on_this_machine for site in scheduler_sites(config))
     except NodeManagerError:
         # Which is told elsewhere.
         return True
@@ -160,19 +162,20 @@ def _api(config: Config) -> Finding:
     return Finding("API", f"{endpoint.url} answers, as {user.get('email') or user.get('uuid')}")
 
 
-def _scheduler(config: Config) -> Iterator[Finding]:
-    name = config.dispatch.scheduler
+def _scheduler(config: Config, site: SchedulerSite) -> Iterator[Finding]:
     try:
-        scheduler = make_scheduler(config)
+        scheduler = make_site_scheduler(config, site)
     except NodeManagerError as error:
-        yield Finding(f"scheduler {name}", problem=str(error))
+        yield Finding(f"scheduler {site.title}", problem=str(error))
         return
     try:
         if words := unreachable(config, type(scheduler)):
             yield Finding("API", problem=words)
-        yield from scheduler.check()
+        for finding in scheduler.check():
+            subject = f"{site.name}: {finding.subject}" if site.name else finding.subject
+            yield replace(finding, subject=subject)
     except NodeManagerError as error:
-        yield Finding(f"scheduler {name}", problem=str(error))
+        yield Finding(f"scheduler {site.title}", problem=str(error))
     finally:
         scheduler.close()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pykka
@@ -29,7 +28,7 @@ from nodemanager.clouds.messages import GetCloudCounts
 from nodemanager.config import Config
 from nodemanager.config.nodes import ONE
 from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings
-from nodemanager.dispatch.group import Plant
+from nodemanager.dispatch.group import Plant, SchedulerPlant
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import GetStatus, Stop
 from nodemanager.elastic import node_plant
@@ -39,9 +38,14 @@ from nodemanager.nodes.arbiter import ArbiterActor
 from nodemanager.nodes.messages import Dissolve, GetNodesStatus
 from nodemanager.runner.spec import API_STORE, RunnerSpec
 from nodemanager.schedulers.actor import Pace
-from nodemanager.schedulers.base import Scheduler, SchedulerContext
+from nodemanager.schedulers.base import Scheduler
 from nodemanager.schedulers.local import LocalScheduler
-from nodemanager.schedulers.registry import find_scheduler
+from nodemanager.schedulers.make import (
+    SchedulerSite,
+    elastic_site,
+    make_scheduler,
+    scheduler_sites,
+)
 from nodemanager.status.look import DaemonLook, OperatorMessage
 
 log = logging.getLogger(__name__)
@@ -150,29 +154,17 @@ def _of_kind(
     return next((actor for actor in group if issubclass(actor.actor_class, kind)), None)
 
 
-def make_scheduler(config: Config, sizes: tuple[NodeSize, ...] = ()) -> Scheduler:
-    """The scheduler module that `[Dispatch] scheduler` names; raises `ConfigError`.
+def make_site_scheduler(
+    config: Config, site: SchedulerSite, sizes: tuple[NodeSize, ...] = ()
+) -> Scheduler:
+    """The module of one of the configured schedulers; raises `ConfigError`.
 
-    `sizes` are those of nodes that may be booted.
+    `sizes` are those of nodes that may be booted. The local scheduler uses the machines of the loopback cloud.
     """
-    module = find_scheduler(config.dispatch.scheduler)
-    options = dict(config.scheduler.options)
-    if issubclass(module, LocalScheduler) and config.cloud.provider == LOOPBACK:
-        options.setdefault("machines", str(cloud_dir(config)))
-    return module(
-        SchedulerContext(
-            cluster_id=config.arvados.cluster_id,
-            state_dir=_scheduler_dir(config),
-            options=options,
-            command_seconds=config.scheduler.command_timeout,
-            dispatcher=config.dispatch.name,
-            sizes=sizes,
-        )
-    )
-
-
-def _scheduler_dir(config: Config) -> Path:
-    return config.daemon.state_dir / "scheduler"
+    is_elastic = site.name == elastic_site(config)
+    shares = issubclass(site.kind, LocalScheduler) and config.cloud.provider == LOOPBACK
+    machines = cloud_dir(config) if shares and is_elastic else None
+    return make_scheduler(config, site, sizes if is_elastic else (), machines)
 
 
 def store_of(config: Config) -> str:
@@ -186,7 +178,8 @@ def make_directories(config: Config) -> None:
     A store outside the state directory is a shared file system: making its directory while it is not
     mounted would scatter logs and outputs over the disks of the nodes.
     """
-    _scheduler_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for site in scheduler_sites(config):
+        site.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     cloud_dir(config).mkdir(mode=0o700, parents=True, exist_ok=True)
     store = config.runner.store
     if store is None:
@@ -207,24 +200,36 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
     return Plant(
         name=config.dispatch.name,
         connect=lambda: ArvadosApi(endpoint.connect(timeout)),
-        scheduler=lambda: make_scheduler(config, sizes),
+        schedulers=tuple(_scheduler_plant(config, site, sizes) for site in scheduler_sites(config)),
         template=job_template(config, endpoint),
         settings=DispatchSettings(
             max_claimed=config.dispatch.max_claimed,
             turn_seconds=config.dispatch.poll_time,
             relist_seconds=config.dispatch.full_list_interval,
         ),
-        pace=Pace(
-            poll_seconds=config.scheduler.poll_time,
-            max_poll_seconds=config.scheduler.max_poll_time,
-            commands_per_second=config.scheduler.commands_per_second,
-            submit_batch=config.scheduler.submit_batch,
-        ),
         ping_seconds=config.dispatch.ping_interval,
         claim_wait_seconds=wait,
         clock=clock,
         timer=timer,
         nodes=nodes,
+        elastic=elastic_site(config),
+    )
+
+
+def _scheduler_plant(
+    config: Config, site: SchedulerSite, sizes: tuple[NodeSize, ...]
+) -> SchedulerPlant:
+    section = site.section
+    return SchedulerPlant(
+        make=lambda: make_site_scheduler(config, site, sizes),
+        pace=Pace(
+            poll_seconds=section.poll_time,
+            max_poll_seconds=section.max_poll_time,
+            commands_per_second=section.commands_per_second,
+            submit_batch=section.submit_batch,
+        ),
+        name=site.name,
+        rule=site.rule,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from nodemanager.config import Config
 from nodemanager.errors import ConfigError
 from nodemanager.schedulers.base import Scheduler
-from nodemanager.schedulers.registry import find_scheduler
+from nodemanager.schedulers.make import scheduler_sites
 
 
 def unreachable(config: Config, scheduler: type[Scheduler]) -> str:
@@ -26,5 +26,6 @@ def unreachable(config: Config, scheduler: type[Scheduler]) -> str:
 
 def refuse_unreachable(config: Config) -> None:
     """Raise `ConfigError` when jobs cannot reach the API, or there is no such scheduler."""
-    if words := unreachable(config, find_scheduler(config.dispatch.scheduler)):
-        raise ConfigError(words)
+    for site in scheduler_sites(config):
+        if words := unreachable(config, site.kind):
+            raise ConfigError(words)

@@ -43,7 +43,7 @@ from nodemanager.clouds.actor import CloudPace
 from nodemanager.clouds.base import CloudContext
 from nodemanager.clouds.fake import FakeCloud, FakeMachine, FakeSky
 from nodemanager.dispatch.dispatcher import DispatchSettings
-from nodemanager.dispatch.group import NodePlant, Plant
+from nodemanager.dispatch.group import NodePlant, Plant, SchedulerPlant
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import GetStatus, Status
 from nodemanager.errors import ApiError
@@ -505,7 +505,9 @@ class Harness:
         return Plant(
             name=name,
             connect=lambda: ArvadosApi(MemoryResource(self.service, token, wire)),
-            scheduler=lambda: scheduler,
+            schedulers=(
+                SchedulerPlant(lambda: scheduler, Pace(poll_seconds=self.scheduler_poll_seconds)),
+            ),
             template=JobTemplate(
                 command=("runner",),
                 spec=RunnerSpec(
@@ -522,7 +524,6 @@ class Harness:
                 turn_seconds=self.claim_poll_seconds,
                 relist_seconds=600.0,
             ),
-            pace=Pace(poll_seconds=self.scheduler_poll_seconds),
             ping_seconds=self.ping_seconds,
             claim_wait_seconds=0.0,
             clock=self.clock,

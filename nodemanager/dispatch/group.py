@@ -6,7 +6,7 @@ starts them anew, and the new ones adopt what the old ones held, as after a rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,10 @@ from nodemanager.nodes.arbiter import ArbiterActor
 from nodemanager.nodes.order import OrderTemplate
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.surroundings import NodePeers
+from nodemanager.rule import Rule
 from nodemanager.schedulers.actor import Pace, SchedulerActor
 from nodemanager.schedulers.base import Scheduler
+from nodemanager.schedulers.router import RouterActor, Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +57,42 @@ class NodePlant:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulerPlant:
+    """What one scheduler's part is made of. `make` makes a new module at every start."""
+
+    make: Callable[[], Scheduler]
+    pace: Pace
+    name: str = ""
+    """Which of several it is; empty where there is one."""
+    rule: Rule = Rule()  # noqa: RUF009 (frozen)
+    """Which jobs it accepts, of several."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plant:
-    """What a dispatcher is made of. `connect` and `scheduler` make a new one at every start."""
+    """What a dispatcher is made of. `connect` makes a new client at every start."""
 
     name: str
     connect: Callable[[], Api]
-    scheduler: Callable[[], Scheduler]
+    schedulers: tuple[SchedulerPlant, ...]
+    """In the order in which they are tried."""
     template: JobTemplate
     settings: DispatchSettings
-    pace: Pace
     ping_seconds: float
     claim_wait_seconds: float
     clock: Clock
     timer: Ref
     nodes: NodePlant | None = None
     """None: only the nodes that are there are used."""
+    elastic: str = ""
+    """Which of several schedulers the booted nodes join."""
 
     def start(self, supervisor: Ref, key: Hashable) -> Sequence[Ref]:
         """Start all actors under `supervisor`; the dispatcher comes first. See `StartGroup`."""
-        scheduler = self.scheduler()
+        modules = [(plant, plant.make()) for plant in self.schedulers]
         started: list[Ref] = []
         try:
-            return self._start(supervisor, key, scheduler, started)
+            return self._start(supervisor, key, modules, started)
         except BaseException:
             # The supervisor only knows actors it was given.
             for actor in started:
@@ -84,7 +100,11 @@ class Plant:
             raise
 
     def _start(
-        self, supervisor: Ref, key: Hashable, scheduler: Scheduler, started: list[Ref]
+        self,
+        supervisor: Ref,
+        key: Hashable,
+        modules: Sequence[tuple[SchedulerPlant, Scheduler]],
+        started: list[Ref],
     ) -> Sequence[Ref]:
         def start(kind: type[Actor], *args: Any, **kwargs: Any) -> Ref:
             actor = kind.start_under(supervisor, key, *args, **kwargs)
@@ -105,22 +125,26 @@ class Plant:
             LeaseActor,
             connect=self.connect,
             name=self.name,
-            scheduler=scheduler.name,
+            scheduler=", ".join(plant.name or module.name for plant, module in modules),
             ping_seconds=self.ping_seconds,
             dispatcher=dispatcher,
             timer=timer,
             clock=clock,
         )
-        scheduler_actor = start(SchedulerActor, scheduler, self.pace, timer, clock)
+        actors = {
+            plant.name: start(SchedulerActor, module, plant.pace, timer, clock, plant.name)
+            for plant, module in modules
+        }
+        admits = any(module.admits for plant, module in modules if plant.name == self.elastic)
         nodes = None
         if self.nodes is not None:
             nodes = self._start_nodes(
-                start, self.nodes, scheduler_actor, dispatcher, admits=scheduler.admits
+                start, self.nodes, actors[self.elastic], dispatcher, admits=admits
             )
         # All others wait to be told something; the dispatcher begins when it knows them.
         dispatcher.tell(
             Peers(
-                scheduler=scheduler_actor,
+                scheduler=self._one_for_all(start, actors),
                 lease=lease,
                 claims=start(ClaimActor, line),
                 changes=start(ChangeActor, line),
@@ -128,9 +152,25 @@ class Plant:
                 writer=start(WriterActor, self.connect, timer, clock),
                 timer=timer,
                 nodes=nodes,
+                elastic=self.elastic,
             )
         )
         return started
+
+    def _one_for_all(self, start: Callable[..., Ref], actors: Mapping[str, Ref]) -> Ref:
+        """Who is spoken to as the scheduler: the one there is, or a router to several."""
+        if len(actors) == 1:
+            return next(iter(actors.values()))
+        sizes = () if self.nodes is None else self.nodes.sizes
+        return start(
+            RouterActor,
+            [
+                Way(
+                    plant.name, plant.rule, actors[plant.name], sizes * (plant.name == self.elastic)
+                )
+                for plant in self.schedulers
+            ],
+        )
 
     def _start_nodes(
         self,

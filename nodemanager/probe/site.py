@@ -19,7 +19,7 @@ from nodemanager.api.embedded import EmbeddedServer
 from nodemanager.api.endpoint import Endpoint, outer_endpoint
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.config import Config
-from nodemanager.daemon import job_template, make_directories, make_scheduler
+from nodemanager.daemon import job_template, make_directories, make_site_scheduler
 from nodemanager.errors import NodeManagerError, SchedulerError
 from nodemanager.model import Finding, Resources, format_seconds, new_uuid
 from nodemanager.outcome import EndKind
@@ -28,6 +28,7 @@ from nodemanager.probe.findings import Return, Told, findings
 from nodemanager.probe.job import ProbeJob
 from nodemanager.runner.report import Check, Report, report_path
 from nodemanager.schedulers.base import JobSpec, Scheduler
+from nodemanager.schedulers.make import SchedulerSite, scheduler_sites
 from nodemanager.statedir import StateDir, StateDirInUse
 
 PROBE_SECONDS = 300.0
@@ -82,8 +83,12 @@ def probe_site(config: Config, visit: Visit) -> list[Finding]:
     except NodeManagerError as error:
         return [Finding("probe", problem=str(error))]
     try:
-        with _endpoint(config) as endpoint, _scheduler(config) as scheduler:
-            return _probe(config, endpoint, scheduler, visit)
+        with _endpoint(config) as endpoint:
+            return [
+                finding
+                for site in scheduler_sites(config)
+                for finding in _probe_one(config, site, endpoint, visit)
+            ]
     except NodeManagerError as error:
         return [Finding("probe", problem=str(error))]
     finally:
@@ -105,12 +110,18 @@ def _endpoint(config: Config) -> Iterator[Endpoint]:
         server.stop()
 
 
-@contextmanager
-def _scheduler(config: Config) -> Iterator[Scheduler]:
+def _probe_one(
+    config: Config, site: SchedulerSite, endpoint: Endpoint, visit: Visit
+) -> list[Finding]:
+    """What one of the schedulers has to say; of several each is tried, whatever its rule."""
+    if visit.stop.is_set():
+        return []
     make_directories(config)
-    scheduler = make_scheduler(config)
+    scheduler = make_site_scheduler(config, site)
     try:
-        yield scheduler
+        if site.name:
+            visit.say(f"scheduler {site.name}")
+        return _probe(config, endpoint, scheduler, visit)
     finally:
         scheduler.close()
 

@@ -53,7 +53,7 @@ class LocalOptions:
     @classmethod
     def of(cls, context: SchedulerContext) -> LocalOptions:
         """Read the options; `ConfigError` names the one that is wrong or unknown."""
-        values = read_options("Scheduler", "the local scheduler", context.options, OPTIONS)
+        values = read_options(context.section, "the local scheduler", context.options, OPTIONS)
         return cls(
             cores=values.get("cores"),
             ram=values.get("ram"),

@@ -150,7 +150,7 @@ class SgeOptions:
     @classmethod
     def of(cls, context: SchedulerContext) -> SgeOptions:
         """Read the options; `ConfigError` names the one that is wrong or unknown."""
-        values = read_options("Scheduler", "the Grid Engine module", context.options, OPTIONS)
+        values = read_options(context.section, "the Grid Engine module", context.options, OPTIONS)
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         for name in ("sge_root", "sge_cell", "sge_qmaster_port", "sge_execd_port"):
             if name in values:

@@ -88,7 +88,7 @@ class SlurmOptions:
     @classmethod
     def of(cls, context: SchedulerContext) -> SlurmOptions:
         """Read the options; `ConfigError` names the one that is wrong or unknown."""
-        values = read_options("Scheduler", "the slurm scheduler", context.options, OPTIONS)
+        values = read_options(context.section, "the slurm scheduler", context.options, OPTIONS)
         socket = values.get("rest_socket")
         return cls(
             commands=values.get("commands", ""),
