@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nodemanager.errors import SchedulerError
-from nodemanager.schedulers.slurm_rest import NotTranslatable, RestAnswer, RestJob, SlurmRest
+from nodemanager.schedulers.slurm.rest import NotTranslatable, RestAnswer, RestJob, SlurmRest
 from tests.clusters.slurm import SlurmCluster, SlurmMissing, SlurmNode, SlurmSettings
 
 ARGUMENTS = (

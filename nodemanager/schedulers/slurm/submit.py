@@ -20,8 +20,8 @@ from nodemanager.schedulers.script import Tasks, render
 from nodemanager.schedulers.slurm.controller import Controller
 from nodemanager.schedulers.slurm.memory import ArrayNames
 from nodemanager.schedulers.slurm.options import NodeOrigin, SlurmOptions
+from nodemanager.schedulers.slurm.rest import NotTranslatable, RestJob, SlurmRest
 from nodemanager.schedulers.slurm.words import Complaint, plain, sort_out
-from nodemanager.schedulers.slurm_rest import NotTranslatable, RestJob, SlurmRest
 
 log = logging.getLogger(__name__)
 
