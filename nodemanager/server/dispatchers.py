@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, delete, select
 
 from nodemanager.container_request import plain
 from nodemanager.model import Capabilities
+from nodemanager.rule import Rule
 from nodemanager.server import schema
 from nodemanager.server.access import acting_dispatcher, find, lookup
 from nodemanager.server.attempts import end
@@ -193,12 +194,37 @@ def _capabilities(value: Any) -> Capabilities:
     broken = [str(problem) for problem in plain("capabilities", value)]
     if broken:
         raise invalid(*broken)
+    _check_what_there_is("capabilities", value)
+    routes = value.get("routes", [])
+    if not isinstance(routes, list):
+        raise invalid("capabilities.routes: must be an array of objects")
+    for index, route in enumerate(routes):
+        _check_route(f"capabilities.routes.{index}", route)
+    return Capabilities.from_dict(value)
+
+
+def _check_route(name: str, route: Any) -> None:
+    """One of a dispatcher's schedulers: its name, its rule, and what there is."""
+    if not isinstance(route, Mapping):
+        raise invalid(f"{name}: must be an object")
+    if not isinstance(route.get("scheduler"), str):
+        raise invalid(f"{name}.scheduler: must be a string")
+    rule = route.get("rule", {})
+    if not isinstance(rule, Mapping):
+        raise invalid(f"{name}.rule: must be an object")
+    try:
+        Rule.from_dict(rule)
+    except ValueError as error:
+        raise invalid(f"{name}.rule.{error}") from error
+    _check_what_there_is(name, route)
+
+
+def _check_what_there_is(name: str, value: Mapping[str, Any]) -> None:
     partitions = value.get("partitions", [])
     if not isinstance(partitions, list) or not all(isinstance(p, str) for p in partitions):
-        raise invalid("capabilities.partitions: must be an array of strings")
+        raise invalid(f"{name}.partitions: must be an array of strings")
     for key in ("largest", "preemptible"):
-        _check_nodes(f"capabilities.{key}", value.get(key, []))
-    return Capabilities.from_dict(value)
+        _check_nodes(f"{name}.{key}", value.get(key, []))
 
 
 def _check_nodes(name: str, nodes: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy.dialects import sqlite
@@ -94,6 +94,27 @@ def test_only_what_fits_is_claimed_however_much_does_not(cluster: Cluster) -> No
     assert len(cluster.claim(me, 100)) == 24
     cluster.ping(me, capabilities=more)
     assert cluster.topics == ["queue"]
+
+
+def test_with_several_schedulers_what_none_takes_is_not_claimed(cluster: Cluster) -> None:
+    node = {"cores": 8, "ram_bytes": 16 * GIB}
+    quick = {"properties": {"kind": ["quick"]}, "cores": [0, 2]}
+    routes = [
+        {"scheduler": "quick", "rule": quick, "largest": [node]},
+        {"scheduler": "large", "rule": {"cores": [4, None]}, "largest": [node]},
+    ]
+    me = cluster.dispatcher(capabilities={"largest": [node], "routes": routes})
+    asked = {"scheduling_parameters": {"properties": {"kind": "quick"}}}
+
+    def request(cores: int, **more: Any) -> str:
+        constraints = {"vcpus": cores, "ram": GIB}
+        made = cluster.request(runtime_constraints=constraints, use_existing=False, **more)
+        return str(made["container_uuid"])
+
+    taken = {request(1, **asked), request(2, **asked), request(4), request(4, **asked)}
+    for cores, more in ((1, {}), (3, asked), (9, {})):
+        request(cores, **more)
+    assert {c["uuid"] for c in cluster.claim(me, 100)} == taken
 
 
 def test_nothing_is_claimed_before_its_time(cluster: Cluster) -> None:

@@ -184,6 +184,24 @@ def test_a_token_makes_its_own_dispatcher_only(cluster: Cluster) -> None:
             "capabilities.largest.0.cores: must be an integer",
         ),
         ({"name": "d1", "capabilities": {"partitions": [1]}}, "capabilities.partitions"),
+        ({"name": "d1", "capabilities": {"routes": {}}}, "capabilities.routes: must be an array"),
+        (
+            {"name": "d1", "capabilities": {"routes": [1]}},
+            "capabilities.routes.0: must be an object",
+        ),
+        ({"name": "d1", "capabilities": {"routes": [{}]}}, "capabilities.routes.0.scheduler"),
+        (
+            {"name": "d1", "capabilities": {"routes": [{"scheduler": "a", "rule": {"core": 1}}]}},
+            "capabilities.routes.0.rule.core: unknown condition",
+        ),
+        (
+            {"name": "d1", "capabilities": {"routes": [{"scheduler": "a", "rule": {"cores": 1}}]}},
+            "capabilities.routes.0.rule.cores: must be an array of two",
+        ),
+        (
+            {"name": "d1", "capabilities": {"routes": [{"scheduler": "a", "largest": [5]}]}},
+            "capabilities.routes.0.largest.0",
+        ),
     ],
 )
 def test_bad_registrations_are_refused(
