@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from nodemanager.model import ContainerState
 from nodemanager.server.policy import Policy
-from nodemanager.server.retry import Ended, Successor, Wanting, backoff_seconds, next_attempt
+from nodemanager.server.retry import (
+    Ended,
+    Successor,
+    Wanting,
+    backoff_seconds,
+    merged_scheduling,
+    next_attempt,
+)
 
 POLICY = Policy()
 TEMPFAIL = ContainerState.TEMPFAIL
@@ -121,3 +128,12 @@ def test_each_request_has_exactly_one_fate(
     fates = [*decision.served, *decision.cancelled, *decision.finished]
     assert sorted(fates) == sorted(r.uuid for r in requests)
     assert (decision.successor is not None) == bool(decision.served)
+
+
+def test_of_several_requests_properties_are_those_on_which_all_agree() -> None:
+    one = {"properties": {"project": "exome", "kind": "quick"}, "max_run_time": 60}
+    other = {"properties": {"project": "exome", "kind": "slow"}, "partitions": ["a"]}
+    assert merged_scheduling([one])["properties"] == one["properties"]
+    assert merged_scheduling([one, other])["properties"] == {"project": "exome"}
+    assert merged_scheduling([one, {}])["properties"] == {}
+    assert "properties" not in merged_scheduling([{}, {"preemptible": True}])
