@@ -15,6 +15,10 @@ PINGS_PER_TIMEOUT = 3
 """So many pings may be missed before a dispatcher is lost."""
 
 
+_WITH_NODE_DAEMONS = {"slurm": "slurmd -D -b -N %h", "sge": "a script that starts sge_execd"}
+"""Schedulers whose nodes run a daemon of theirs, and how a machine would start it."""
+
+
 def contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
     """Options that cannot be meant together: the place (section, option) and what to do."""
     show = Seconds().show
@@ -47,7 +51,7 @@ def contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def _about_schedulers(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
-    dispatch, names = config.dispatch, config.dispatch.schedulers
+    names = config.dispatch.schedulers
     if names and config.origin("Dispatch", "scheduler") != DEFAULT:
         yield ("Dispatch", "scheduler"), "is given and schedulers as well; one of the two"
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
@@ -61,8 +65,19 @@ def _about_schedulers(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
             sentence = f"[Scheduler {name}] is there, and it is not in the list"
             yield ("Dispatch", "schedulers"), f"{sentence}{nearest(name, names)}"
     elastic = config.cloud.scheduler
-    if elastic and elastic not in dispatch.schedulers:
+    if elastic and elastic not in names:
         yield ("Cloud", "scheduler"), f"{elastic} is not in [Dispatch] schedulers"
+    yield from _about_loopback(config, elastic or next(iter(names), ""))
+
+
+def _about_loopback(config: Config, elastic: str) -> Iterator[tuple[tuple[str, str], str]]:
+    """Only the local scheduler has nodes that are nothing but shares of this machine."""
+    named = config.schedulers.get(elastic)
+    module = config.dispatch.scheduler if named is None else named.module or elastic
+    has_start = "start" in config.cloud_create.options
+    if config.cloud.provider == "loopback" and module in _WITH_NODE_DAEMONS and not has_start:
+        why = f"machines of the loopback cloud join {module} only if they run its daemon"
+        yield ("Cloud Create", "start"), f"is missing: {why}: {_WITH_NODE_DAEMONS[module]}"
 
 
 def _about_nodes(cloud: Cloud) -> Iterator[tuple[tuple[str, str], str]]:

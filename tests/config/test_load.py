@@ -228,6 +228,40 @@ price = -1
             "FILE:2: [Cloud] cluster_config: there is no file /",
         ),
         (
+            "[Dispatch]\nscheduler = slurm\n[Cloud]\nprovider = loopback\n",
+            (
+                "FILE: [Cloud Create] start: is missing: machines of the loopback cloud join slurm only if"
+                " they run its daemon: slurmd -D -b -N %h"
+            ),
+        ),
+        (
+            "[Dispatch]\nscheduler = local\nschedulers = a\n[Scheduler a]\nmodule = local\n",
+            "FILE:2: [Dispatch] scheduler: is given and schedulers as well; one of the two",
+        ),
+        (
+            "[Dispatch]\nschedulers = a, a\n[Scheduler a]\nmodule = local\n",
+            "FILE:2: [Dispatch] schedulers: names a twice",
+        ),
+        (
+            "[Scheduler a]\nmodule = local\n",
+            "FILE: [Dispatch] schedulers: [Scheduler a] is there, and it is not in the list",
+        ),
+        (
+            "[Dispatch]\nschedulers = a\n[Scheduler a]\nmax_poll_time = 1 s\nmodule = local\n",
+            "FILE:4: [Scheduler a] max_poll_time: 1 s is less than poll_time (5 s)",
+        ),
+        (
+            "[Dispatch]\nschedulers = a\n[Scheduler a]\nmodule = local\naccept = core = 1\n",
+            (
+                "FILE:5: [Scheduler a] accept: expected one of partition, cores, ram, scratch, gpus,"
+                " preemptible, property.KEY, found 'core'; did you mean cores?"
+            ),
+        ),
+        (
+            "[Dispatch]\nschedulers = a\n[Scheduler a]\nmodule = local\n[Cloud]\nscheduler = b\n",
+            "FILE:6: [Cloud] scheduler: b is not in [Dispatch] schedulers",
+        ),
+        (
             "[Arvados]\nhost = api.example.org\n",
             (
                 "FILE: [Arvados] token: is missing, and host is api.example.org; set token_file,"
