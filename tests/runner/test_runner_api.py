@@ -269,5 +269,5 @@ def test_it_imports_only_what_it_may() -> None:
         [sys.executable, "-c", code], capture_output=True, check=True, timeout=30, text=True
     ).stdout.split()
     ours = {name.split(".")[1] for name in listed if name.startswith("nodemanager.")}
-    assert ours <= {"runner", "errors", "model", "outcome", "clock", "fit"}
+    assert ours <= {"runner", "errors", "rule", "model", "outcome", "clock", "fit"}
     assert {"asyncio", "logging", "urllib.request", "ctypes", "shutil"}.isdisjoint(listed)
