@@ -146,9 +146,11 @@ def _become_job(
     os.dup2(stdin, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    # What Python itself ignores, and what this process has blocked, is not for the job.
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
-        _signal.signal(number, _signal.SIG_DFL)
+    # What Python ignores itself, what a shell lets all ignore that it starts in the background, and what this
+    # process has blocked is not for the job.
+    for number in _signal.valid_signals():
+        if _signal.getsignal(number) == _signal.SIG_IGN:
+            _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     try:
         os.execvp(plan.argv[0], plan.argv)  # noqa: S606 (that there is no shell is the point)

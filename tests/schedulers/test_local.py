@@ -135,6 +135,16 @@ def test_output_goes_to_the_job_directory_and_stdin_is_removed(bench: Bench) -> 
     assert not (directory / "stdin").exists()
 
 
+@pytest.fixture
+def ignored() -> Iterator[None]:
+    """As for a daemon that a shell has started in the background."""
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGQUIT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("ignored")
 def test_signals_mean_to_the_job_what_they_always_mean(bench: Bench) -> None:
     spec = replace(bench.finisher(), argv=("grep", "-E", "SigBlk|SigIgn", "/proc/self/status"))
     bench.submit(spec)
