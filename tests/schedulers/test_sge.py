@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -350,6 +351,7 @@ class TestEnds:
 
 
 class TestFaults:
+    @pytest.mark.timeout(300)
     def test_a_master_that_is_gone_for_a_while(self, own: Desk) -> None:
         runs, waits = own.holder(), own.spec("note('done')")
         own.submit(runs)
@@ -370,7 +372,8 @@ class TestFaults:
         assert own.scheduler.submit([late])[0].job_id or own.scheduler.submit([late])[0].busy
         own.release(runs)
         # After a crash of the master it takes an execd half a minute to report to the new one.
-        own.until(lambda: own.is_in(runs, JobState.ENDED), "it to end", 60)
+        for job in (runs, waits):
+            own.until(partial(own.is_in, job, JobState.ENDED), "it to end", 100)
         assert own.end(runs) == own.end(waits) == End(EndKind.EXITED, 0)
         assert own.notes(waits) == ["on", "done"]
         own.until(lambda: own.scheduler.submit([late])[0].job_id, "the doubt to end")
