@@ -50,12 +50,6 @@ class Rule:
             if span != ANY:
                 yield name, span
 
-    def bound(self, name: str, span: Span) -> Rule:
-        """The same rule with `span` for the resource of that name."""
-        bounds = {each: getattr(self, each) for each in RESOURCES}
-        bounds[name] = span
-        return Rule(self.partitions, self.preemptible, **bounds, properties=self.properties)
-
     def as_dict(self) -> dict[str, Any]:
         """The form in a dispatcher's capabilities; only what says something."""
         value: dict[str, Any] = {}

@@ -149,7 +149,8 @@ def _add_bound(rule: Rule, condition: _Condition) -> Rule:
         raise ValueError(
             f"no container has both {word} >= {kind.show(least)} and {word} <= {kind.show(most)}"
         )
-    return rule.bound(attribute, Span(least, most))
+    changed: dict[str, Any] = {attribute: Span(least, most)}
+    return dataclasses.replace(rule, **changed)
 
 
 def _twice(what: str) -> ValueError:

@@ -21,7 +21,7 @@ from nodemanager.clock import ManualClock
 from nodemanager.config.accept import Accept
 from nodemanager.fit import explain_route
 from nodemanager.model import Capabilities, JobState, Node, NodeState, ReasonToken, Resources, Route
-from nodemanager.rule import Rule, Span
+from nodemanager.rule import Rule
 from nodemanager.schedulers.actor import Pace, SchedulerActor
 from nodemanager.schedulers.base import JobSpec, SchedulerContext
 from nodemanager.schedulers.fake import FakeScheduler, Fault
@@ -133,52 +133,6 @@ class TestChoice:
         ]
         assert made.scheduler == (takes[0] if takes else "")
         assert (made.trouble is None) == bool(takes)
-
-
-_spans = st.tuples(st.integers(0, 9), st.none() | st.integers(0, 9)).map(
-    lambda pair: Span(pair[0], None if pair[1] is None else pair[0] + pair[1])
-)
-_words = st.lists(st.text("andXY 9.,=<>!~;#'\"\\-_%/", min_size=1))
-_rules = st.builds(
-    Rule,
-    partitions=_words.map(tuple),
-    preemptible=st.none() | st.booleans(),
-    cores=_spans,
-    gpus=_spans,
-    properties=st.dictionaries(
-        st.text("abcXYZ_-.9", min_size=1), _words.filter(bool).map(tuple), max_size=3
-    ).map(lambda made: tuple(made.items())),
-)
-
-
-class TestRule:
-    @given(_rules)
-    def test_what_is_shown_is_read_as_the_same(self, made: Rule) -> None:
-        assert rule(Accept().show(made)) == made
-
-    @given(_rules)
-    def test_a_dispatchers_record_keeps_it(self, made: Rule) -> None:
-        assert Rule.from_dict(made.as_dict()) == made
-
-    @pytest.mark.parametrize(
-        ("text", "words"),
-        [
-            ("core <= 3", r"expected one of .*found 'core'.*did you mean cores"),
-            ("cores < 3", "expected <= or >= or = after cores, found '<'"),
-            ("cores <= many", "expected"),
-            ("cores <=", "expected a value"),
-            ("cores <= 3 and cores <= 4", "expected each condition once"),
-            ("cores >= 5 and cores <= 4", "no container has both"),
-            ("partition = a b", "expected values with commas"),
-            ("preemptible = perhaps", "expected"),
-            ("property. = x", "expected the key of a property"),
-            ("and cores = 1", "expected a condition before `and`"),
-            ("cores <= 3; ram <= 1 GiB", "expected"),
-        ],
-    )
-    def test_what_makes_no_sense_is_named(self, text: str, words: str) -> None:
-        with pytest.raises(ValueError, match=words):
-            rule(text)
 
 
 class Ear(Actor):
