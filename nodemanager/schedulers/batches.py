@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nodemanager.model import PRIORITY_STEP
+from nodemanager.model import PRIORITY_STEP, Properties
 from nodemanager.schedulers.base import JobSpec
 
 MAX_CLASS = 1000
@@ -25,10 +25,10 @@ def priority_class(priority: int) -> int:
     return max(0, min(MAX_CLASS, priority))
 
 
-def kind_of(spec: JobSpec) -> JobSpec:
-    """What a job has in common with those it can share an array with."""
+def kind_of(spec: JobSpec, properties: Properties = ()) -> JobSpec:
+    """What a job has in common with those it can share an array with; its properties only if they are given."""
     priority = priority_class(spec.priority)
-    return replace(spec, name="", stdin=b"", priority=priority, properties=())
+    return replace(spec, name="", stdin=b"", priority=priority, properties=properties)
 
 
 def batches(specs: Iterable[JobSpec], limit: int) -> list[list[JobSpec]]:

@@ -20,6 +20,7 @@ from nodemanager.fit import capabilities_of
 from nodemanager.model import JobState, NodeSize, Route
 from nodemanager.rule import Rule
 from nodemanager.schedulers.base import JobSpec
+from nodemanager.schedulers.batches import kind_of
 from nodemanager.schedulers.jobs import JobReport
 from nodemanager.schedulers.messages import (
     Cancel,
@@ -37,6 +38,9 @@ from nodemanager.schedulers.messages import (
 from nodemanager.schedulers.routes import Choice, Line, choose
 
 log = logging.getLogger(__name__)
+
+SILENCES = 3
+"""So often in a row a scheduler has not to answer before its work goes to others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,12 @@ class RouterActor(Actor):
         self._views: dict[str, SchedulerView] = {}
         self._subscribers: list[Ref] = []
         self._jobs: dict[str, _Job] = {}
+        self._waiting: dict[str, None] = {}
+        """Those that no scheduler has been handed."""
+        self._silences: dict[str, int] = {}
+        """How often in a row a scheduler has not answered."""
+        self._tried_with: tuple[Line, ...] = ()
+        """How things stood when places were last looked for."""
 
     def on_receive(self, message: Any) -> None:
         """Pass each message on to where it belongs."""
@@ -95,7 +105,7 @@ class RouterActor(Actor):
                 self._prioritise(name, priority)
             case Forget(name):
                 self._pass_on(name, message)
-                self._jobs.pop(name, None)
+                self._drop(name)
             case Dismiss(name):
                 self._pass_on(name, message)
             case Look() | ActUntil():
@@ -116,6 +126,7 @@ class RouterActor(Actor):
         way = self._ways[view.scheduler]
         route = Route(way.name, way.rule, capabilities_of(view.nodes, way.sizes))
         self._views[view.scheduler] = view
+        self._silences.pop(view.scheduler, None)
         self._lines[view.scheduler] = Line(way.name, way.rule, route)
         # The room that is left goes out before jobs take it.
         self._tell_view()
@@ -123,7 +134,10 @@ class RouterActor(Actor):
 
     def _hear_nothing(self, silent: SchedulerSilent) -> None:
         line = self._lines[silent.scheduler]
-        self._lines[silent.scheduler] = replace(line, silent=silent.error)
+        times = self._silences[silent.scheduler] = self._silences.get(silent.scheduler, 0) + 1
+        # One failed poll moves no work elsewhere.
+        is_silent = line.route is None or times >= SILENCES
+        self._lines[silent.scheduler] = replace(line, silent=is_silent)
         for subscriber in self._subscribers:
             tell_if_alive(subscriber, silent)
         self._tell_view()
@@ -136,10 +150,11 @@ class RouterActor(Actor):
         views = [view for name in self._ways if (view := self._views.get(name)) is not None]
         if not views:
             return
-        # Of one that does not answer now the nodes count as they were, and its jobs prove nothing.
+        # Of one that does not answer nobody knows what is free, and its jobs prove nothing; what it could run
+        # stays as it was.
         answering = [view for view in views if not self._lines[view.scheduler].silent]
         merged = SchedulerView(
-            nodes=tuple(node for view in views for node in view.nodes),
+            nodes=tuple(node for view in answering for node in view.nodes),
             strangers=tuple(job for view in answering for job in view.strangers),
             asked_at=min(view.asked_at for view in views),
             routes=tuple(line.route for line in self._lines.values() if line.route is not None),
@@ -164,7 +179,7 @@ class RouterActor(Actor):
             job.sought_at.discard(report.scheduler)
             self._ways[report.scheduler].actor.tell(Forget(report.name))
             if not job.sought_at:
-                del self._jobs[report.name]
+                self._drop(report.name)
                 tell_if_alive(job.owner, replace(report, scheduler=""))
             return
         if report.state is JobState.UNKNOWN:
@@ -188,26 +203,39 @@ class RouterActor(Actor):
             self._ways[known.at].actor.tell(Submit(spec, self.actor_ref, job.earlier))
             return
         self._jobs[spec.name] = job
-        self._place(spec.name, job)
+        self._waiting[spec.name] = None
+        self._place(spec.name, job, choose(spec, self._lines.values()))
 
     def _place_waiting(self) -> None:
-        for name, job in list(self._jobs.items()):
-            if job.spec is not None and not job.at:
-                self._place(name, job)
+        """Look for places again, if anything has changed; once for all jobs that are alike."""
+        lines = tuple(self._lines.values())
+        if lines == self._tried_with:
+            return
+        self._tried_with = lines
+        choices: dict[JobSpec, Choice] = {}
+        for name in list(self._waiting):
+            job = self._jobs[name]
+            if job.spec is not None:
+                kind = kind_of(job.spec, properties=job.spec.properties)
+                if kind not in choices:
+                    choices[kind] = choose(kind, lines)
+                self._place(name, job, choices[kind])
 
-    def _place(self, name: str, job: _Job) -> None:
-        """Hand it to the first scheduler that takes it, or say why it waits."""
+    def _place(self, name: str, job: _Job, made: Choice) -> None:
+        """Hand it to the scheduler that takes it, or say why it waits."""
         spec, before = job.spec, job.choice
         if spec is None:
             return
-        job.choice = made = choose(spec, self._lines.values())
+        job.choice = made
         if made.scheduler:
             log.debug("%s goes to %s %s", name, made.scheduler, made.words)
             job.at, job.spec = made.scheduler, None
-            for other in self._ways.keys() - {job.at}:
-                # Across schedulers attempts may overlap for a while; only the writes are fenced.
-                for gone in job.earlier:
-                    self._ways[other].actor.tell(Dismiss(gone))
+            self._waiting.pop(name, None)
+            # Across schedulers attempts may overlap for a while; only the writes are fenced.
+            for other, view in self._views.items():
+                if other != job.at:
+                    for gone in {each.name for each in view.strangers} & set(job.earlier):
+                        self._ways[other].actor.tell(Dismiss(gone))
             self._ways[job.at].actor.tell(Submit(spec, self.actor_ref, job.earlier))
         elif made.trouble is not None and not made.trouble.same_as(before.trouble):
             report = JobReport(name, JobState.UNKNOWN, trouble=made.trouble)
@@ -218,6 +246,11 @@ class RouterActor(Actor):
         if job is None:
             job = self._jobs[name] = _Job(owner, sought_at=set(self._ways))
         job.owner = owner
+        if job.spec is not None and not job.at:
+            # It waits here: no scheduler was ever given it.
+            self._drop(name)
+            tell_if_alive(owner, JobReport(name, None))
+            return
         if job.at:
             self._ways[job.at].actor.tell(Seek(name, self.actor_ref))
         for place in job.sought_at:
@@ -227,7 +260,7 @@ class RouterActor(Actor):
         job = self._jobs.get(name)
         if job is not None and job.spec is not None and not job.at:
             # No scheduler has seen it.
-            del self._jobs[name]
+            self._drop(name)
             tell_if_alive(job.owner, JobReport(name, None))
             return
         self._pass_on(name, Cancel(name))
@@ -238,6 +271,10 @@ class RouterActor(Actor):
             job.spec = replace(job.spec, priority=priority)
         else:
             self._pass_on(name, Prioritise(name, priority))
+
+    def _drop(self, name: str) -> None:
+        self._jobs.pop(name, None)
+        self._waiting.pop(name, None)
 
     def _pass_on(self, name: str, message: Any) -> None:
         """To who has the job of that name; to all if nobody knows who that is."""

@@ -24,8 +24,8 @@ class Line:
     rule: Rule
     route: Route | None = None
     """What could run there by its last answer; None before the first."""
-    silent: str = ""
-    """Why it does not answer now; empty if it does."""
+    silent: bool = False
+    """It does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def choose(wanted: Wanted, lines: Iterable[Line]) -> Choice:
         if refusal:
             tried[line.name] = refusal
         elif line.silent:
-            silent[line.name] = tried[line.name] = f"it does not answer: {line.silent}"
+            silent[line.name] = tried[line.name] = "it does not answer"
         elif line.route is None:
             return Choice(trouble=_unheard(line.name), tried=tried)
         elif why := explain_route(wanted, line.route):
