@@ -70,7 +70,8 @@ def parse_accounting(output: str) -> Iterator[Row]:
                 state=state,
                 exit_status=parse_exit(code),
                 node=_where(node),
-                limit_seconds=parse_duration(limit),
+                # It may be empty.
+                limit_seconds=parse_duration(limit) if limit else 0,
                 ram_bytes=parse_memory(memory),
                 reason="",
                 name=name,

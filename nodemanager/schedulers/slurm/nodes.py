@@ -38,7 +38,9 @@ _FLAGS = {
     "DYNAMIC_NORM": None,
     "DYNAMIC_FUTURE": None,
     "CLOUD": None,
-    "NOT_RESPONDING": NodeState.DOWN,
+    # For a moment after each resume, and while the network stutters: jobs go on. Slurm itself calls a node down
+    # when that has lasted for SlurmdTimeout.
+    "NOT_RESPONDING": None,
     "FAIL": NodeState.DOWN,
     "INVALID_REG": NodeState.DOWN,
     "INVAL": NodeState.DOWN,
@@ -175,9 +177,10 @@ def _fields(line: str) -> dict[str, str]:
     """`Key=value` pairs whose values may contain blanks; reason and comment come last and are anybody's words."""
     line, mark, rest = line.partition(" Reason=")
     marks = list(_FIELD.finditer(line))
-    ends = [*(match.start() for match in marks[1:]), len(line)]
+    starts = [match.start() for match in marks[1:]]
     fields = {
-        match[1]: line[match.end() : end].strip() for match, end in zip(marks, ends, strict=True)
+        match[1]: line[match.end() : end].strip()
+        for match, end in zip(marks, [*starts, None], strict=False)
     }
     found = _REASON.fullmatch(rest.strip()) if mark else None
     if found is not None:
