@@ -194,6 +194,23 @@ class TestSilence:
         with pytest.raises(SchedulerError):
             connect(seconds=1).poll()
 
+    @pytest.mark.parametrize(
+        "script", ["exec sleep 60", "echo rubbish", "exit 0", "echo 'scontrol: error: no' >&2"]
+    )
+    def test_an_answer_that_is_none_takes_no_node_away(
+        self, connect: Connect, wrappers: Path, script: str
+    ) -> None:
+        wrap(wrappers, "scontrol", script)
+        with pytest.raises(SchedulerError):
+            connect(seconds=1).nodes()
+
+    def test_what_a_submission_would_cost_is_told_in_any_case(
+        self, connect: Connect, wrappers: Path
+    ) -> None:
+        """Whoever asks has taken the jobs out of the line, and would lose them by an error."""
+        wrap(wrappers, "scontrol", "exit 1")
+        assert connect().cost([spec("true"), spec("false")]) == 2
+
     @pytest.mark.parametrize("script", ["echo rubbish", "exit 0", "echo 'sbatch: error: no' >&2"])
     def test_an_answer_that_makes_no_sense_leaves_a_submission_doubtful(
         self, connect: Connect, wrappers: Path, script: str

@@ -97,7 +97,11 @@ class SlurmScheduler(Scheduler):
 
     def cost(self, jobs: Sequence[JobSpec]) -> int:
         """See the base class. Jobs that are answered without asking Slurm cost nothing."""
-        return self._submitter.cost([spec for spec in jobs if self._judge(spec) is None])
+        try:
+            return self._submitter.cost([spec for spec in jobs if self._judge(spec) is None])
+        except SchedulerError:
+            # Whoever counts has the jobs in hand; `submit` will raise it where that is expected.
+            return self._submitter.cost(jobs)
 
     def poll(self) -> Poll:
         """One squeue."""
@@ -147,10 +151,8 @@ class SlurmScheduler(Scheduler):
     def nodes(self) -> Sequence[Node]:
         """Those that are up, or down and should not be; with fixed nodes also those that Slurm powers up itself."""
         spot = self._options.preemptible_partitions
-        return tuple(
-            node.as_node(spot, self._drain_mark, self._elastic.owner)
-            for node in self._look_at_nodes()
-        )
+        found = self._look_at_nodes()
+        return tuple(node.as_node(spot, self._drain_mark, self._elastic.owner) for node in found)
 
     def drain(self, node: str, reason: str) -> None:
         """The reason is marked as ours; Slurm adds who and when."""
@@ -191,6 +193,9 @@ class SlurmScheduler(Scheduler):
 
     def _look_at_nodes(self) -> Sequence[SlurmNode]:
         output = self._controller.order("scontrol", "-a", "show", "node", "-o")
+        if not output.strip():
+            # Where there are none it says so; nobody may take all nodes for gone because of silence.
+            raise SchedulerError("scontrol show node printed nothing")
         found: Sequence[SlurmNode] = parse_nodes(output)
         if self.admits:
             found = self._elastic.keep(found)
