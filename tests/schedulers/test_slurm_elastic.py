@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from nodemanager.errors import SchedulerError
 from nodemanager.model import JobState, Node, NodeSize, NodeState, Resources
 from nodemanager.outcome import EndKind
 from nodemanager.schedulers.base import Job, JobSpec, Newcomer, SchedulerContext, Submission
+from nodemanager.schedulers.slurm.elastic import FEATURE
 from nodemanager.schedulers.slurm.scheduler import SlurmScheduler
 from tests.clusters.slurm import NodeKind, SlurmCluster, SlurmMissing, SlurmNode, SlurmSettings
 
@@ -203,3 +205,31 @@ def test_somebody_elses_drain_is_left_alone(cluster: SlurmCluster, slurm: SlurmS
     slurm.resume(host)
     # Until slurmctld has heard of it again it counts as not responding.
     cluster.wait_until(lambda: nodes(slurm)[host].state is NodeState.IDLE, 30, "it takes jobs")
+
+
+def test_jobs_that_slurm_holds_for_want_of_a_node_are_released_when_one_comes(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    """The only node with their feature had gone. Slurm by itself would take up to 30 s to look at them again."""
+    options = {"conf": str(cluster.conf), "nodes": "predefined", "constraint": f"{FEATURE}small"}
+    slurm = SlurmScheduler(SchedulerContext("zzzzz", tmp_path / "state", options, 30))
+    first = slurm.admit(Newcomer("compute-a", SMALL))
+    joined(cluster, slurm, first)
+    blocker = replace(sleeper(), name="zzzzz-dz642-000000000000002", resources=Resources(2, MIB))
+    waits = sleeper()
+    for spec in (blocker, waits):
+        assert slurm.submit([spec])[0].job_id
+    cluster.wait_until(lambda: nodes(slurm)[first].state is NodeState.BUSY, 20, "the node is busy")
+    cluster.kill_node(first)
+    slurm.remove(first)
+
+    def is_held() -> bool:
+        found = job(slurm)
+        return found is not None and found.reason.startswith("BadConstraints")
+
+    cluster.wait_until(is_held, 30, "the job is held")
+    assert slurm.nodes() == ()
+    second = slurm.admit(Newcomer("compute-b", SMALL))
+    joined(cluster, slurm, second)
+    assert not is_held()
+    runs(cluster, slurm)

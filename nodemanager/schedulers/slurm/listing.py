@@ -64,6 +64,11 @@ class Row:
     reason: str
     name: str
 
+    @property
+    def is_held_for_a_node(self) -> bool:
+        """Whether Slurm holds it because no node has what it asks for."""
+        return self.state == "PENDING" and self.reason == "BadConstraints"
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:

@@ -51,6 +51,8 @@ class Roster:
         """Who waited at the last poll."""
         self._waited: frozenset[str] = frozenset()
         """Who waited at the one before."""
+        self._held: tuple[str, ...] = ()
+        """How Slurm calls those that it held at the last listing because no node had what they ask for."""
         self._seen_arrays: frozenset[str] = frozenset()
         """Arrays of which the last listing had anything, by name."""
 
@@ -77,6 +79,10 @@ class Roster:
                 jobs[name] = job
         self._note_waiting(jobs.values())
         return Poll(tuple(jobs.values()), complete)
+
+    def held(self) -> tuple[str, ...]:
+        """How Slurm calls the jobs that it held, at the last listing, for want of a node that could take them."""
+        return self._held
 
     def look_up(self, names: Sequence[str]) -> Mapping[str, End]:
         """From what the controller still has, else from the accounting or the completion log."""
@@ -131,6 +137,7 @@ class Roster:
         arrays = array_name(self._prefix, "")
         self._seen_arrays = frozenset(r.name for r in result.rows if r.name.startswith(arrays))
         named = [(name, row) for row in result.rows if (name := self._name(row))]
+        self._held = tuple(row.job_id for _, row in named if row.is_held_for_a_node)
         complete = not result.strange and not unnamed
         if complete or self._ids is not None:
             self._note_ids(named, complete=complete)

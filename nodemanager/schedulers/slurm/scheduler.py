@@ -26,6 +26,7 @@ from nodemanager.schedulers.script import refusal
 from nodemanager.schedulers.slurm.check import findings
 from nodemanager.schedulers.slurm.controller import Controller
 from nodemanager.schedulers.slurm.elastic import Elastic
+from nodemanager.schedulers.slurm.holds import Holds
 from nodemanager.schedulers.slurm.memory import ArrayNames
 from nodemanager.schedulers.slurm.nodes import SlurmNode, parse_nodes
 from nodemanager.schedulers.slurm.options import NodeOrigin, SlurmOptions
@@ -58,6 +59,7 @@ class SlurmScheduler(Scheduler):
         self._elastic = Elastic(
             context.cluster_id, self._options.nodes, self._controller, context.state_dir / "places"
         )
+        self._holds = Holds(self._controller)
         self._polls = 0
         self._has_looked = False
         """At the nodes."""
@@ -106,6 +108,7 @@ class SlurmScheduler(Scheduler):
     def poll(self) -> Poll:
         """One squeue."""
         poll = self._roster.poll()
+        self._holds.found(self._roster.held())
         self._polls += 1
         if poll.complete and self._polls % _SWEEP_EVERY_POLLS == 0:
             known = frozenset(job.name for job in poll.jobs)
@@ -152,6 +155,7 @@ class SlurmScheduler(Scheduler):
         """Those that are up, or down and should not be; with fixed nodes also those that Slurm powers up itself."""
         spot = self._options.preemptible_partitions
         found = self._look_at_nodes()
+        self._holds.look_at(found)
         return tuple(node.as_node(spot, self._drain_mark, self._elastic.owner) for node in found)
 
     def drain(self, node: str, reason: str) -> None:
