@@ -1,9 +1,11 @@
 """Nodes that are booted for us: how Slurm is told that one comes, and that it has gone.
 
-Slurm wants to know a node before its slurmd speaks up. With `nodes = predefined` slurm.conf has lines for nodes
-that may come, State=FUTURE or State=CLOUD, and a machine takes the place of one that suits its size; with `nodes =
-dynamic` a node is created for each machine. Either way it gets a weight by its price, so that Slurm fills the cheap ones first, and the
-feature `instancetype=<size>`, as the old node manager gave it.
+With `nodes = predefined` slurm.conf has lines for nodes that may come, State=FUTURE or State=CLOUD, and a machine
+takes the place of one that suits its size. With `nodes = dynamic` a machine joins under its own name, and Slurm makes
+a node of it then. One that is created before (`scontrol create`) would not do: it keeps its name for an address, which
+slurmctld may not be able to resolve, and the size that was promised, of which the system takes its share. Either way
+the node gets a weight by its price, so that Slurm fills the cheap ones first, and the feature
+`instancetype=<size>`, as the old node manager gave it.
 
 What is set at run time Slurm forgets when it starts anew, and a FUTURE node that was up is only defined then: so
 it is remembered here, a file per place, and set again.
@@ -15,7 +17,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nodemanager.durable import write_private
@@ -73,7 +75,7 @@ class Elastic:
         if known is not None and known.host not in newcomer.taken:
             return known.host
         if self._origin is NodeOrigin.DYNAMIC:
-            return self._create(newcomer)
+            return self._expect(newcomer)
         return self._take(newcomer)
 
     def remove(self, host: str) -> None:
@@ -100,33 +102,13 @@ class Elastic:
             self._file(host).unlink(missing_ok=True)
 
     def keep(self, nodes: Sequence[SlurmNode]) -> Sequence[SlurmNode]:
-        """`nodes` as Slurm lists them, and with them what was created and has not joined. What a restart of Slurm
-        made it forget is set again; that shows in the next look."""
-        listed = {node.name: node for node in nodes}
-        hidden: Sequence[SlurmNode] = ()
+        """Those of `nodes`, as Slurm lists them, that have a machine. Who has just come is given weight and feature,
+        and what a restart of Slurm made it forget is set again; a node it resumes shows in the next look."""
+        listed = {node.name for node in nodes}
         lost = [p for p in self._known().values() if p.has_joined and p.host not in listed]
-        if lost or self._origin is NodeOrigin.DYNAMIC:
-            hidden = self._defined()
-        for place in list(self._known().values()):
-            node = listed.get(place.host)
-            if node is not None and node.is_present:
-                if not place.has_joined:
-                    self._remember(_joined(place))
-                if (node.weight, node.features) != (place.weight, place.features):
-                    self._dress(place.host, place.weight, place.features, place.comment)
-        names = {place.host for place in lost}
-        for node in hidden:
-            if node.name in names:
-                log.warning(
-                    "%s was up, and Slurm has forgotten it in a restart: resumed",
-                    node.name,
-                    extra={"action": "resume_forgotten", "node": node.name},
-                )
-                place = self._known()[node.name]
-                self._set(node.name, "State=RESUME")
-                self._dress(node.name, place.weight, place.features, place.comment)
-        waiting = [n for n in hidden if n.is_dynamic and n.comment.startswith(self.owner)]
-        return [*(node for node in nodes if node.is_present), *waiting]
+        if lost and self._origin is NodeOrigin.PREDEFINED:
+            self._resume(lost)
+        return [self._settled(node) for node in nodes if node.is_present]
 
     # Inside.
 
@@ -148,38 +130,71 @@ class Elastic:
             self._set(node.name, "State=POWER_UP")
         return node.name
 
-    def _create(self, newcomer: Newcomer) -> str:
-        host, size = newcomer.host, newcomer.size
-        if self._find(host) is None:
-            asked = size.resources
-            self._controller.order(
-                "scontrol", "create", f"NodeName={host}", f"CPUs={asked.cores}",
-                f"RealMemory={asked.ram_bytes // _MIB}", f"TmpDisk={asked.scratch_bytes // _MIB}",
-                *([f"Gres=gpu:{asked.gpus}"] if asked.gpus else ()),
-                f"Feature={FEATURE}{size.name}", f"Weight={_weight(size)}", "State=FUTURE",
-            )  # fmt: skip
-        node = self._find(host)
-        if node is None:
-            raise SchedulerError(f"Slurm says that it created {host}, and does not know it")
-        self._settle(node, newcomer)
-        return host
+    def _expect(self, newcomer: Newcomer) -> str:
+        """Slurm hears of the machine when it joins."""
+        features = (f"{FEATURE}{newcomer.size.name}",)
+        self._remember(self._place(newcomer, newcomer.host, features, weight_before=1))
+        return newcomer.host
 
     def _settle(self, node: SlurmNode, newcomer: Newcomer) -> None:
         """Give the node its weight and feature; written down first, so that a crash loses nothing."""
-        size, before = newcomer.size, self._known().get(node.name)
+        before = self._known().get(node.name)
         own = tuple(f for f in node.features if not f.startswith(FEATURE) or before is None)
-        features = tuple(dict.fromkeys((*own, f"{FEATURE}{size.name}")))
-        place = _Place(
-            host=node.name,
-            newcomer=newcomer.host,
-            weight=_weight(size),
-            features=features,
-            weight_before=node.weight if before is None else before.weight_before,
-            features_before=node.features if before is None else before.features_before,
-            comment=f"{self.owner}{size.name}",
-        )
+        features = _joint(own, (f"{FEATURE}{newcomer.size.name}",))
+        if before is None:
+            place = self._place(newcomer, node.name, features, node.weight, node.features)
+        else:
+            place = self._place(
+                newcomer, node.name, features, before.weight_before, before.features_before
+            )
         self._remember(place)
         self._dress(node.name, place.weight, place.features, place.comment)
+
+    def _place(
+        self,
+        newcomer: Newcomer,
+        host: str,
+        features: tuple[str, ...],
+        weight_before: int,
+        features_before: tuple[str, ...] = (),
+    ) -> _Place:
+        return _Place(
+            host=host,
+            newcomer=newcomer.host,
+            weight=_weight(newcomer.size),
+            features=features,
+            weight_before=weight_before,
+            features_before=features_before,
+            comment=f"{self.owner}{newcomer.size.name}",
+        )
+
+    def _settled(self, node: SlurmNode) -> SlurmNode:
+        """The node with the weight and the features that it has to have, if it is one of ours."""
+        place = self._known().get(node.name)
+        if place is None:
+            return node
+        if not place.has_joined:
+            # A machine that is its own node may bring features of its own.
+            features = _joint(node.features, place.features) if node.is_dynamic else place.features
+            place = replace(place, has_joined=True, features=features)
+            self._remember(place)
+        if (node.weight, node.features) == (place.weight, place.features):
+            return node
+        self._dress(place.host, place.weight, place.features, place.comment)
+        return replace(node, weight=place.weight, features=place.features, comment=place.comment)
+
+    def _resume(self, lost: Iterable[_Place]) -> None:
+        """Nodes that were up, and that a restart of Slurm made it take for such that may come."""
+        defined = {node.name for node in self._defined()}
+        for place in lost:
+            if place.host in defined:
+                log.warning(
+                    "%s was up, and Slurm has forgotten it in a restart: resumed",
+                    place.host,
+                    extra={"action": "resume_forgotten", "node": place.host},
+                )
+                self._set(place.host, "State=RESUME")
+                self._dress(place.host, place.weight, place.features, place.comment)
 
     def _dress(self, host: str, weight: int, features: Iterable[str], comment: str) -> None:
         words = ",".join(features)
@@ -195,7 +210,8 @@ class Elastic:
         return self._controller.order("scontrol", "-a", "show", "node", "-o", *names)
 
     def _defined(self) -> list[SlurmNode]:
-        """The nodes that are FUTURE; Slurm shows either these or the others."""
+        """The nodes that are FUTURE. After a restart the state of one with jobs tells only of these; and some nodes
+        that are present are shown as well."""
         return parse_nodes(self._controller.order("scontrol", "-F", "show", "node", "-o"))
 
     def _find(self, host: str) -> SlurmNode | None:
@@ -241,8 +257,8 @@ def _read(text: str) -> _Place:
         ) from error
 
 
-def _joined(place: _Place) -> _Place:
-    return _Place(**{**asdict(place), "has_joined": True})
+def _joint(some: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*some, *more)))
 
 
 def _weight(size: NodeSize) -> int:

@@ -177,11 +177,11 @@ class SlurmScheduler(Scheduler):
         return self._options.nodes is not NodeOrigin.FIXED
 
     def admit(self, newcomer: Newcomer) -> str:
-        """Under the name of a node that slurm.conf defines, or of one that is created."""
+        """Under the name of a node that slurm.conf defines, or of the machine."""
         return self._elastic.admit(newcomer)
 
     def remove(self, host: str) -> None:
-        """It is only defined again, or deleted."""
+        """It is only defined again, as slurm.conf has it, or deleted."""
         self._elastic.remove(host)
 
     # Inside.
