@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from nodemanager.model import NodeState
 from nodemanager.schedulers.slurm.controller import Controller
+from nodemanager.schedulers.slurm.ids import joint
 from nodemanager.schedulers.slurm.nodes import SlurmNode
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Holds:
         come = offered - self._offered
         if come and self._held:
             # One that has just been cancelled, or released by somebody, is complained about: no matter.
-            self._controller.ask("scontrol", "release", ",".join(self._held))
+            self._controller.ask("scontrol", "release", ",".join(joint(self._held)))
             log.info(
                 "%d jobs released, for which no node was there", len(self._held),
                 extra={"action": "release_held", "jobs": len(self._held)},

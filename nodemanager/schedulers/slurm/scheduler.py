@@ -27,6 +27,7 @@ from nodemanager.schedulers.slurm.check import findings
 from nodemanager.schedulers.slurm.controller import Controller
 from nodemanager.schedulers.slurm.elastic import Elastic
 from nodemanager.schedulers.slurm.holds import Holds
+from nodemanager.schedulers.slurm.ids import joint
 from nodemanager.schedulers.slurm.memory import ArrayNames
 from nodemanager.schedulers.slurm.nodes import SlurmNode, parse_nodes
 from nodemanager.schedulers.slurm.options import NodeOrigin, SlurmOptions
@@ -127,7 +128,7 @@ class SlurmScheduler(Scheduler):
         if not ours:
             return
         self._roster.will_cancel(ours)
-        answer = self._controller.ask("scancel", *(i for name in ours for i in known[name]))
+        answer = self._controller.ask("scancel", *joint(i for name in ours for i in known[name]))
         if answer.status != 0 and sort_out(answer.words) is not Complaint.NO_SUCH_JOB:
             raise SchedulerError(f"scancel: {answer.words}")
 
@@ -139,7 +140,7 @@ class SlurmScheduler(Scheduler):
             groups.setdefault(nice(priority, self._options.priority_spread), []).extend(
                 known.get(name, ())
             )
-        lines = [f"update JobId={','.join(ids)} Nice={n}" for n, ids in groups.items() if ids]
+        lines = [f"update JobId={','.join(joint(i))} Nice={n}" for n, i in groups.items() if i]
         if lines:
             self._controller.ask("scontrol", stdin="\n".join([*lines, ""]).encode())
 
