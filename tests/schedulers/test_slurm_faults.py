@@ -219,6 +219,23 @@ class TestSilence:
         with pytest.raises(SchedulerError):
             connect().submit([spec()])
 
+    @pytest.mark.parametrize(
+        "script", ["sleep 60", "echo 'scancel: error: no' >&2; exit 1"], ids=["hangs", "fails"]
+    )
+    def test_a_cancellation_that_fails_is_told_and_can_be_repeated(
+        self, cluster: SlurmCluster, connect: Connect, wrappers: Path, script: str
+    ) -> None:
+        slurm, job = connect(seconds=1), spec()
+        slurm.submit([job])
+        until(cluster, slurm, job, JobState.RUNNING)
+        wrap(wrappers, "scancel", script)
+        with pytest.raises(SchedulerError, match="scancel"):
+            slurm.cancel([job.name])
+        (wrappers / "scancel").unlink()
+        until(cluster, slurm, job, JobState.RUNNING)
+        slurm.cancel([job.name])
+        assert end(cluster, slurm, job).kind is EndKind.CANCELLED
+
 
 class TestMeddling:
     def test_a_node_that_dies_takes_its_job_with_it(

@@ -304,6 +304,30 @@ class TestAccounting:
     def test_a_record_of_sacct_is_read(self, line: str, row: Row) -> None:
         assert list(accounting.parse_accounting(line)) == [row]
 
+    def test_the_records_of_a_real_one_are_read(self) -> None:
+        """Printed by sacct 22.05: without a limit, cancelled while it waited, and of arrays."""
+        output = f"""\
+3|FAILED|5:0|n1|365-00:00:00|10M|{OURS}
+8|CANCELLED by 0|0:0|None assigned|00:10:00|10M|{OURS}
+7_2|CANCELLED by 0|0:0|n1|00:05:00|10M|zzzzz-array-1
+7_3|NODE_FAIL|0:0|n1|UNLIMITED|10M|zzzzz-array-1
+"""
+        rows = list(accounting.parse_accounting(output))
+        assert [(row.job_id, row.array_id, row.task) for row in rows] == [
+            ("3", "", 0),
+            ("8", "", 0),
+            ("7_2", "7", 2),
+            ("7_3", "7", 3),
+        ]
+        ends = [end_of(row, Reader(), cancelled=False) for row in rows]
+        assert [end.kind for end in ends if end is not None] == [
+            EndKind.EXITED,
+            EndKind.OPERATOR_DELETED,
+            EndKind.OPERATOR_DELETED,
+            EndKind.NODE_LOST,
+        ]
+        assert [row.limit_seconds for row in rows] == [365 * 86400, 600, 300, 0]
+
     def test_tasks_that_never_ran_are_nobodys(self) -> None:
         """They are told as one, by a range."""
         line = "7_[4-9]|CANCELLED by 0|0:0|None assigned|UNLIMITED|1G|zzzzz-array-1"
