@@ -19,6 +19,7 @@ from tests.clusters.slurm import NodeKind, SlurmCluster, SlurmMissing, SlurmNode
 MIB = 1 << 20
 SMALL = NodeSize("small", Resources(2, 1000 * MIB), 0.1)
 BIG = NodeSize("big", Resources(4, 4000 * MIB), 0.5, instance_type="m5.big")
+TINY = NodeSize("tiny", Resources(1, 500 * MIB), 0.01)
 NAME = "zzzzz-dz642-000000000000001"
 
 NODES = (
@@ -95,6 +96,39 @@ def test_a_machine_gets_the_name_of_a_node_that_suits_it(slurm: SlurmScheduler) 
 def test_asked_again_it_answers_the_same(connect: Connect) -> None:
     assert connect().admit(Newcomer("compute-a", SMALL)) == "c2"
     assert connect().admit(Newcomer("compute-a", SMALL)) == "c2"
+
+
+@pytest.mark.parametrize("fails", ["Comment=", "POWER_UP"])
+def test_what_broke_off_half_way_is_finished_when_it_is_asked_again(
+    cluster: SlurmCluster, tmp_path: Path, fails: str
+) -> None:
+    wrapper = tmp_path / "commands" / "scontrol"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f"""#!/bin/sh\ncase "$*" in *{fails}*) exit 1;; esac\nexec /usr/bin/scontrol "$@"\n"""
+    )
+    wrapper.chmod(0o755)
+    options = {"conf": str(cluster.conf), "nodes": "predefined", "commands": str(wrapper.parent)}
+    slurm = SlurmScheduler(SchedulerContext("zzzzz", tmp_path / "state", options, 30))
+    with pytest.raises(SchedulerError):
+        slurm.admit(Newcomer("compute-a", TINY))
+    wrapper.unlink()
+    assert slurm.admit(Newcomer("compute-a", TINY)) == "k1"
+    shown = cluster.run("sinfo", "-h", "-N", "-n", "k1", "-o", "%w %f")
+    assert shown == "10 instancetype=tiny"
+    cluster.wait_until(lambda: cluster.node_states()["k1"] == "idle#", 20, "it is powering up")
+    joined(cluster, slurm, "k1")
+
+
+def test_a_place_keeps_the_features_it_has_in_slurm_conf(
+    cluster: SlurmCluster, slurm: SlurmScheduler
+) -> None:
+    """Also when it is given away anew, and nobody had said that the machine before had gone."""
+    for host in ("compute-a", "compute-b"):
+        assert slurm.admit(Newcomer(host, BIG)) == "x1"
+    joined(cluster, slurm, "x1")
+    shown = cluster.run("sinfo", "-h", "-N", "-n", "x1", "-o", "%f")
+    assert shown == "instancetype=m5.big,instancetype=big"
 
 
 def test_a_job_waits_outside_until_a_node_could_hold_it(
@@ -183,8 +217,7 @@ def test_a_place_that_no_machine_took_is_given_back(slurm: SlurmScheduler) -> No
 def test_a_node_of_state_cloud_is_powered_up_and_down(
     cluster: SlurmCluster, slurm: SlurmScheduler
 ) -> None:
-    tiny = NodeSize("tiny", Resources(1, 500 * MIB), 0.01)
-    host = slurm.admit(Newcomer("compute-a", tiny))
+    host = slurm.admit(Newcomer("compute-a", TINY))
     assert host == "k1"
     assert slurm.nodes() == ()
     joined(cluster, slurm, host)

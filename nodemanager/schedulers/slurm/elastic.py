@@ -71,12 +71,16 @@ class Elastic:
 
     def admit(self, newcomer: Newcomer) -> str:
         """See `Scheduler.admit`."""
-        known = next((p for p in self._known().values() if p.newcomer == newcomer.host), None)
-        if known is not None and known.host not in newcomer.taken:
-            return known.host
         if self._origin is NodeOrigin.DYNAMIC:
             return self._expect(newcomer)
-        return self._take(newcomer)
+        known = next((p for p in self._known().values() if p.newcomer == newcomer.host), None)
+        if known is None or known.host in newcomer.taken:
+            return self._take(newcomer)
+        node = self._find(known.host)
+        if node is not None and _is_free(node):
+            # Asked before, it may have got only half way.
+            self._occupy(node, newcomer)
+        return known.host
 
     def remove(self, host: str) -> None:
         """See `Scheduler.remove`."""
@@ -124,31 +128,27 @@ class Elastic:
                 f"Feature={FEATURE}{size.name}, or with {size.resources.cores} CPUs and enough memory; "
                 f"{len(free)} of other sizes are free"
             )
-        node = suited[0]
-        self._settle(node, newcomer)
+        self._occupy(suited[0], newcomer)
+        return suited[0].name
+
+    def _occupy(self, node: SlurmNode, newcomer: Newcomer) -> None:
+        """Give the place of this node to the machine. Written down first, so that a crash loses nothing."""
+        before = self._known().get(node.name)
+        weight, features = node.weight, node.features
+        if before is not None:
+            weight, features = before.weight_before, before.features_before
+        own = (f"{FEATURE}{newcomer.size.name}",)
+        place = self._place(newcomer, node.name, _joint(features, own), weight, features)
+        self._remember(place)
+        self._dress(node.name, place.weight, place.features, place.comment)
         if "CLOUD" in node.words:
             self._set(node.name, "State=POWER_UP")
-        return node.name
 
     def _expect(self, newcomer: Newcomer) -> str:
         """Slurm hears of the machine when it joins."""
         features = (f"{FEATURE}{newcomer.size.name}",)
         self._remember(self._place(newcomer, newcomer.host, features, weight_before=1))
         return newcomer.host
-
-    def _settle(self, node: SlurmNode, newcomer: Newcomer) -> None:
-        """Give the node its weight and feature; written down first, so that a crash loses nothing."""
-        before = self._known().get(node.name)
-        own = tuple(f for f in node.features if not f.startswith(FEATURE) or before is None)
-        features = _joint(own, (f"{FEATURE}{newcomer.size.name}",))
-        if before is None:
-            place = self._place(newcomer, node.name, features, node.weight, node.features)
-        else:
-            place = self._place(
-                newcomer, node.name, features, before.weight_before, before.features_before
-            )
-        self._remember(place)
-        self._dress(node.name, place.weight, place.features, place.comment)
 
     def _place(
         self,
