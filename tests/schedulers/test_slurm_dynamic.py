@@ -7,6 +7,7 @@ names, as it cannot those of most clouds' machines.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ from tests.clusters.hosts import NamespacesMissing
 from tests.clusters.slurm import SlurmCluster, SlurmMissing, SlurmNode, SlurmSettings
 
 MIB = 1 << 20
-SMALL = NodeSize("small", Resources(2, 1000 * MIB), 0.1)
-MACHINE = SlurmNode("h1", cpus=2, memory_mb=900, features=("ssd",))
+SMALL = NodeSize("small", Resources(2, 1000 * MIB, 50 * MIB), 0.1)
+MACHINE = SlurmNode("h1", cpus=2, memory_mb=900, features=("ssd",), tmp_mb=50)
 """Its system takes a part of what the size promises."""
 JOB = JobSpec("zzzzz-dz642-000000000000001", ("sleep", "1000"), Resources(1, MIB))
 
@@ -73,9 +74,9 @@ def reached(cluster: SlurmCluster, slurm: SlurmScheduler, state: JobState) -> Jo
     return found
 
 
-def joined(cluster: SlurmCluster, slurm: SlurmScheduler) -> None:
+def joined(cluster: SlurmCluster, slurm: SlurmScheduler, machine: SlurmNode = MACHINE) -> None:
     assert slurm.admit(Newcomer("h1", SMALL)) == "h1"
-    cluster.add_host(MACHINE)
+    cluster.add_host(machine)
     cluster.wait_until(lambda: node(slurm) is not None, 20, "the machine joins")
 
 
@@ -95,9 +96,22 @@ def test_a_machine_joins_with_what_it_has_and_is_given_weight_and_feature(
     found = node(slurm)
     assert found is not None
     assert (found.name, found.state, found.admitted) == ("h1", NodeState.IDLE, True)
-    assert found.total == Resources(2, 900 * MIB)
+    assert found.total == Resources(2, 900 * MIB, 50 * MIB)
     assert shown(cluster, "%w %f") == "100 ssd,instancetype=small"
     assert slurm.submit([JOB])[0].job_id
+
+
+@pytest.mark.parametrize(("tmp_mb", "warnings"), [(50, 0), (49, 1)])
+def test_scratch_space_that_its_slurmd_does_not_tell_of_is_missed(
+    cluster: SlurmCluster,
+    slurm: SlurmScheduler,
+    caplog: pytest.LogCaptureFixture,
+    tmp_mb: int,
+    warnings: int,
+) -> None:
+    joined(cluster, slurm, replace(MACHINE, tmp_mb=tmp_mb))
+    slurm.nodes()
+    assert caplog.text.count("start its slurmd with --conf TmpDisk=50") == warnings
 
 
 def test_a_job_there_can_be_ended(cluster: SlurmCluster, slurm: SlurmScheduler) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from nodemanager.durable import write_private
 from nodemanager.errors import SchedulerError
-from nodemanager.model import NodeSize
+from nodemanager.model import NodeSize, format_bytes
 from nodemanager.schedulers.base import Newcomer
 from nodemanager.schedulers.slurm.controller import Controller
 from nodemanager.schedulers.slurm.nodes import SlurmNode, parse_nodes
@@ -53,6 +53,8 @@ class _Place:
     weight_before: int
     features_before: tuple[str, ...]
     comment: str
+    scratch_bytes: int = 0
+    """What its size promises."""
     has_joined: bool = False
 
 
@@ -166,6 +168,7 @@ class Elastic:
             weight_before=weight_before,
             features_before=features_before,
             comment=f"{self.owner}{newcomer.size.name}",
+            scratch_bytes=newcomer.size.resources.scratch_bytes,
         )
 
     def _settled(self, node: SlurmNode) -> SlurmNode:
@@ -174,9 +177,11 @@ class Elastic:
         if place is None:
             return node
         if not place.has_joined:
-            # A machine that is its own node may bring features of its own.
-            features = _joint(node.features, place.features) if node.is_dynamic else place.features
-            place = replace(place, has_joined=True, features=features)
+            place = replace(place, has_joined=True)
+            if node.is_dynamic:
+                # It may bring features of its own.
+                place = replace(place, features=_joint(node.features, place.features))
+                _compare_scratch(node, place)
             self._remember(place)
         if (node.weight, node.features) == (place.weight, place.features):
             return node
@@ -255,6 +260,17 @@ def _read(text: str) -> _Place:
         raise SchedulerError(
             f"what is remembered of a node makes no sense: {text[:100]!r}"
         ) from error
+
+
+def _compare_scratch(node: SlurmNode, place: _Place) -> None:
+    """A slurmd finds out everything about its machine but this."""
+    has = node.total.scratch_bytes
+    if has < place.scratch_bytes:
+        log.warning(
+            "%s has joined with %s of scratch space, and its size promises %s: start its slurmd with --conf TmpDisk=%d",
+            node.name, format_bytes(has), format_bytes(place.scratch_bytes), place.scratch_bytes // _MIB,
+            extra={"action": "less_scratch", "node": node.name},
+        )  # fmt: skip
 
 
 def _joint(some: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
