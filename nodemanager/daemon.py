@@ -21,12 +21,14 @@ from nodemanager.actors.timer import TimerActor
 from nodemanager.actors.watchdog import Watchdog
 from nodemanager.api.client import ArvadosApi
 from nodemanager.api.endpoint import Endpoint
+from nodemanager.api.files import ContainerFiles
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.clouds.actor import CloudActor
 from nodemanager.clouds.make import LOOPBACK, cloud_dir
 from nodemanager.clouds.messages import GetCloudCounts
 from nodemanager.config import Config
 from nodemanager.config.nodes import ONE
+from nodemanager.dispatch.collector import Store, StoreApi, StoreDirectory
 from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings
 from nodemanager.dispatch.group import Plant, SchedulerPlant
 from nodemanager.dispatch.job import JobTemplate
@@ -213,7 +215,14 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         timer=timer,
         nodes=nodes,
         elastic=elastic_site(config),
+        make_store=lambda: _store(config, endpoint),
     )
+
+
+def _store(config: Config, endpoint: Endpoint) -> Store:
+    if config.runner.store is None:
+        return StoreApi(ContainerFiles(endpoint).put)
+    return StoreDirectory(config.runner.store)
 
 
 def _scheduler_plant(
@@ -239,6 +248,7 @@ def job_template(config: Config, endpoint: Endpoint) -> JobTemplate:
     return JobTemplate(
         command=runner.command,
         exclusive=bool(config.cloud.provider) and config.cloud.containers_per_node == ONE,
+        authority=b"" if endpoint.ca_file is None else endpoint.ca_file.read_bytes(),
         spec=RunnerSpec(
             container_uuid=f"{config.arvados.cluster_id}-dz642-{'0' * 15}",
             api_url=config.api.advertise_url or endpoint.url,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -150,6 +150,13 @@ def judge_job(end: End) -> Outcome:
     if end.kind is EndKind.SIGNALLED:
         return Outcome(ContainerState.TEMPFAIL, f"the runner was killed by {signal_name(end.code)}")
     return judge(end)
+
+
+def spoilt(outcome: Outcome, instead: Outcome) -> Outcome:
+    """Complete becomes `instead`; any other outcome keeps its state and gains the words."""
+    if outcome.state is ContainerState.COMPLETE:
+        return instead
+    return replace(outcome, error=f"{outcome.error}; {instead.error}")
 
 
 def _judge_exit(code: int, tempfail_exits: frozenset[int]) -> Outcome:

@@ -42,6 +42,7 @@ from nodemanager.clock import ManualClock
 from nodemanager.clouds.actor import CloudPace
 from nodemanager.clouds.base import CloudContext
 from nodemanager.clouds.fake import FakeCloud, FakeMachine, FakeSky
+from nodemanager.dispatch.collector import Store, StoreDirectory
 from nodemanager.dispatch.dispatcher import DispatchSettings
 from nodemanager.dispatch.group import NodePlant, Plant, SchedulerPlant
 from nodemanager.dispatch.job import JobTemplate
@@ -206,6 +207,8 @@ class Harness:
     node_records: bool = False
     """Machines have records at the API, ping there when they come up, and join under their host names."""
     cloud_poll_seconds: float = 10.0
+    store: Path | None = None
+    """With a directory, jobs are the containers' commands themselves, and this is where logs and outputs are kept."""
     program: Callable[[Mapping[str, Any]], Program] = lambda _record: Program()
     """What each container's command does; it is given the container's record."""
 
@@ -265,8 +268,12 @@ class Harness:
         plant = self._plant(name, scheduler, token, wire, sky)
         site = Site(name, cluster, scheduler, token, wire, plant, sky)
         cluster.script = self._script
-        cluster.on_start = lambda job, stdin: self._runner_starts(site, job, stdin)
-        cluster.on_end = self._runner_ends
+        cluster.runs_commands = self.store is not None
+        if self.store is None:
+            cluster.on_start = lambda job, stdin: self._runner_starts(site, job, stdin)
+            cluster.on_end = self._runner_ends
+        else:
+            cluster.on_start = lambda job, _stdin: self.ledger.append((job, "itself"))
         self.sites[name] = site
         self.start(site)
         return site
@@ -529,4 +536,10 @@ class Harness:
             clock=self.clock,
             timer=self.timer,
             nodes=None if sky is None else self._node_plant(name, sky, token, wire),
+            make_store=self._make_store,
         )
+
+    def _make_store(self) -> Store:
+        if self.store is None:
+            raise ApiError("this harness has no store")
+        return StoreDirectory(self.store)

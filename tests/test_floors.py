@@ -12,7 +12,7 @@ PACKAGE = Path(nodemanager.__file__).parent
 
 FLOORS = [
     {"nodemanager", "errors", "clock", "rule", "model", "durable"},
-    {"fit", "outcome", "container_request", "statedir"},
+    {"fit", "outcome", "container_request", "statedir", "mount_plan", "output_tree", "work"},
     {"config", "actors"},
     {"plugins"},
     {"api", "schedulers", "clouds"},
@@ -37,7 +37,20 @@ BESIDE = {
         "config",
         "durable",
     },
-    "runner": {"errors", "clock", "rule", "model", "fit", "outcome", "container_request", "config"},
+    "runner": {
+        "errors",
+        "clock",
+        "rule",
+        "model",
+        "fit",
+        "outcome",
+        "container_request",
+        "config",
+        "durable",
+        "mount_plan",
+        "output_tree",
+        "work",
+    },
 }
 """What stands beside the daemon: they share the ground with it and speak to it over HTTP only."""
 

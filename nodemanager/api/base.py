@@ -8,7 +8,7 @@ the server's own logic in memory. Calls block; they are made only from the API a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nodemanager.model import Capabilities, Container, DispatcherState, Reason
@@ -56,6 +56,14 @@ class Annotation:
 
     uuid: str
     reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All of a container's record, for who runs its command."""
+
+    record: Mapping[str, Any] = field(repr=False)
+    secret_mounts: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,10 @@ class Api(Protocol):
 
     def tokens(self, me: Identity, uuids: Sequence[str]) -> dict[str, str]:
         """A runner's token for each of our Locked containers; others are absent."""
+        ...
+
+    def describe(self, me: Identity, uuids: Sequence[str]) -> dict[str, Description]:
+        """What the commands of our Locked containers are; others are absent."""
         ...
 
     def annotate(self, me: Identity, annotations: Sequence[Annotation]) -> None:

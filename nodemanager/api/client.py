@@ -12,6 +12,7 @@ from typing import Any
 from nodemanager.api.base import (
     Annotation,
     Changes,
+    Description,
     DispatcherRecord,
     Identity,
     Update,
@@ -113,6 +114,15 @@ class ArvadosApi:
         """See `Api.tokens`."""
         reply = call(self._api.containers().auth_many(body={**_by(me), "uuids": list(uuids)}))
         return {item["container_uuid"]: item["api_token"] for item in reply["items"]}
+
+    def describe(self, me: Identity, uuids: Sequence[str]) -> dict[str, Description]:
+        """See `Api.describe`."""
+        body = {**_by(me), "uuids": list(uuids)}
+        reply = call(self._api.containers().describe_many(body=body))
+        return {
+            item["uuid"]: Description(item, item.get("secret_mounts") or {})
+            for item in reply["items"]
+        }
 
     def annotate(self, me: Identity, annotations: Sequence[Annotation]) -> None:
         """See `Api.annotate`."""

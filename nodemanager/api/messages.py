@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pykka
 
-from nodemanager.api.base import Annotation, Identity, Update, UpdateResult
+from nodemanager.api.base import Annotation, Description, Identity, Update, UpdateResult
 from nodemanager.model import Capabilities, Container
 
 Ref: TypeAlias = pykka.ActorRef[Any]
@@ -135,6 +135,23 @@ class Records:
     """Answer to `Read`: those that exist."""
 
     containers: tuple[Container, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """To the reader: what the command of one container of `me` is."""
+
+    me: Identity
+    uuid: str
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Answer to `Describe`; None when the container is not ours or not Locked any more."""
+
+    uuid: str
+    description: Description | None
 
 
 @dataclass(frozen=True, slots=True)

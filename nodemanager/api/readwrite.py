@@ -16,6 +16,8 @@ from nodemanager.api.actor import BatchingActor
 from nodemanager.api.base import Annotation, Api, Identity, UpdateResult
 from nodemanager.api.messages import (
     Annotate,
+    Describe,
+    Described,
     Flush,
     Flushed,
     GetToken,
@@ -38,14 +40,18 @@ log = logging.getLogger(__name__)
 BATCH = 500
 """Items per call: large enough to cost nothing per item, small enough to answer within a second."""
 
+DESCRIBED = 50
+"""Whole records per call."""
+
 
 class ReaderActor(BatchingActor[Api]):
-    """Answers `Read`, `ListHeld` and `ListWaiting`."""
+    """Answers `Read`, `ListHeld`, `ListWaiting` and `Describe`."""
 
     def __init__(self, connect: Callable[[], Api], timer: Ref, clock: Clock) -> None:
         super().__init__(connect, timer, clock)
         self._reads: list[Read] = []
         self._lists: list[ListHeld | ListWaiting] = []
+        self._wishes: list[Describe] = []
 
     def on_receive(self, message: Any) -> None:
         """Gather."""
@@ -55,6 +61,9 @@ class ReaderActor(BatchingActor[Api]):
                 self._gathered()
             case ListHeld() | ListWaiting():
                 self._lists.append(message)
+                self._gathered()
+            case Describe():
+                self._wishes.append(message)
                 self._gathered()
             case _:
                 super().on_receive(message)
@@ -76,6 +85,21 @@ class ReaderActor(BatchingActor[Api]):
                 case ListWaiting(limit, reply_to):
                     tell_if_alive(reply_to, Waiting(tuple(self._api().waiting(limit))))
             del self._lists[0]
+        while self._wishes:
+            self._send_wishes()
+
+    def _send_wishes(self) -> None:
+        me = self._wishes[0].me
+        # Whole records, with texts to mount: so many that one answer stays of a size.
+        batch = _same(me, self._wishes[:DESCRIBED])
+        try:
+            found = self._api().describe(me, [wish.uuid for wish in batch])
+        except ApiRefused as error:
+            log.warning("the API refuses records: %s", error, extra={"action": "api_refused"})
+            found = {}
+        del self._wishes[: len(batch)]
+        for wish in batch:
+            tell_if_alive(wish.reply_to, Described(wish.uuid, found.get(wish.uuid)))
 
 
 class WriterActor(BatchingActor[Api]):

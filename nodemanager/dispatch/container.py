@@ -8,29 +8,45 @@ else is called for; an answer that leaves the same step to take clears that memo
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
+from zlib import crc32
 
 from nodemanager.actors.actor import Actor
 from nodemanager.actors.timer import Schedule
-from nodemanager.api.base import Identity, Update, UpdateResult
-from nodemanager.api.messages import GetToken, Read, Records, Ref, Token, Write, Written
+from nodemanager.api.base import Description, Identity, Update, UpdateResult
+from nodemanager.api.messages import (
+    Describe,
+    Described,
+    GetToken,
+    Read,
+    Records,
+    Ref,
+    Token,
+    Write,
+    Written,
+)
 from nodemanager.clock import Clock
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import (
     Abandon,
     Again,
+    Collect,
+    Collected,
     ContainerIs,
     Done,
     LingerOver,
     Standing,
 )
 from nodemanager.dispatch.steps import JobPhase, Situation, Step, next_step, outcome, wait_reason
-from nodemanager.model import Container, JobState, Reason
-from nodemanager.outcome import Outcome
+from nodemanager.model import Container, ContainerState, JobState, Reason
+from nodemanager.mount_plan import RequestFaultError
 from nodemanager.schedulers.jobs import JobReport
 from nodemanager.schedulers.messages import Cancel, Forget, Prioritise, Seek, Submit
+from nodemanager.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +77,8 @@ class Surroundings:
     timer: Ref
     clock: Clock
     template: JobTemplate
+    collectors: Sequence[Ref] = ()
+    """They keep what jobs leave that are the commands themselves; none where no scheduler has such jobs."""
     elastic: str = ""
     """Which of several schedulers the booted nodes join; empty where there is one."""
 
@@ -72,10 +90,17 @@ class ContainerActor(Actor):
         """`fresh` says that it was claimed just now, so that no job of it can exist."""
         super().__init__()
         self._around = around
-        self._situation = Situation(container, phase=JobPhase.NONE if fresh else JobPhase.UNKNOWN)
+        self._situation = Situation(
+            container,
+            phase=JobPhase.NONE if fresh else JobPhase.UNKNOWN,
+            needs_work=around.template.runs_commands,
+        )
         self._asked: Step | None = None
         self._token = ""
-        self._outcome: Outcome | None = None
+        self._work: Work | None = None
+        self._collected: Collected | None = None
+        self._unanswered: deque[ContainerState] = deque()
+        """The states that were written and not answered yet, in order."""
         self._words = ""
         self._node = ""
         self._scheduler = ""
@@ -95,6 +120,11 @@ class ContainerActor(Actor):
                 self._note_job(message)
             case Token(_, token):
                 self._note_token(token)
+            case Described(_, description):
+                self._note_work(description)
+            case Collected():
+                self._collected = message
+                self._change(collected=True)
             case Records(containers):
                 self._note_read(containers)
             case Written(result):
@@ -127,7 +157,12 @@ class ContainerActor(Actor):
         self._words, self._trouble = report.words, report.trouble
         self._scheduler = report.scheduler
         self._node = report.node or self._node
-        self._change(phase=_PHASES[report.state], end=report.end)
+        self._change(
+            phase=_PHASES[report.state],
+            end=report.end,
+            runner_id=report.runner_id or self._situation.runner_id,
+            hopeless=report.hopeless or self._situation.hopeless,
+        )
 
     def _note_token(self, token: str | None) -> None:
         if token is None:
@@ -138,6 +173,19 @@ class ContainerActor(Actor):
         self._token = token
         self._change(has_token=True)
 
+    def _note_work(self, description: Description | None) -> None:
+        if description is None:
+            # As with the token.
+            self._refused()
+            return
+        self._answered(Step.GET_WORK)
+        try:
+            self._work = self._around.template.work(description, self._token)
+        except RequestFaultError as error:
+            self._change(fault=str(error))
+        else:
+            self._change(has_work=True)
+
     def _note_read(self, containers: tuple[Container, ...]) -> None:
         self._answered(Step.READ)
         for container in containers:
@@ -145,7 +193,8 @@ class ContainerActor(Actor):
         self._change(read_after_end=not self._situation.has_job)
 
     def _note_written(self, result: UpdateResult) -> None:
-        if result.status != HTTPStatus.OK or self._outcome is None:
+        state = self._unanswered.popleft()
+        if result.status != HTTPStatus.OK:
             # Somebody else wrote first, or our record was lost: the container's record says what holds.
             log.warning(
                 "%s: not written: %s",
@@ -155,7 +204,6 @@ class ContainerActor(Actor):
             )
             self._refused()
             return
-        state = self._outcome.state
         self._change(container=replace(self._situation.container, state=state))
 
     def _answered(self, step: Step) -> None:
@@ -198,6 +246,12 @@ class ContainerActor(Actor):
                 around.scheduler.tell(Cancel(uuid))
             case Step.READ:
                 around.reader.tell(Read((uuid,), self.actor_ref))
+            case Step.GET_WORK:
+                around.reader.tell(Describe(around.me, uuid, self.actor_ref))
+            case Step.CONFIRM:
+                self._confirm()
+            case Step.COLLECT:
+                self._collect()
             case Step.WRITE:
                 self._write()
             case Step.LET_GO:
@@ -208,23 +262,49 @@ class ContainerActor(Actor):
     def _submit(self) -> None:
         container = self._situation.container
         earlier = () if container.previous is None else (container.previous,)
-        spec = self._around.template.job(container, self._token)
+        spec = self._around.template.job(container, self._token, self._work)
+        # From here on it is the scheduler actor's; texts and secrets are not kept twice.
+        self._work = None
         self._change(phase=JobPhase.SUBMITTING)
         self._asked = Step.WAIT
         self._around.scheduler.tell(Submit(spec, self.actor_ref, earlier))
 
+    def _collect(self) -> None:
+        collectors = self._around.collectors
+        uuid = self._situation.container.uuid
+        whose = collectors[crc32(uuid.encode()) % len(collectors)]
+        whose.tell(Collect(uuid, self._scheduler, self.actor_ref))
+
+    def _confirm(self) -> None:
+        attributes = {
+            "state": ContainerState.RUNNING.value,
+            "runner_id": self._situation.runner_id,
+            "runtime_status": {"node": self._node},
+        }
+        self._tell_writer(ContainerState.RUNNING, attributes)
+
     def _write(self) -> None:
-        around, container = self._around, self._situation.container
-        self._outcome = outcome(self._situation)
+        uuid = self._situation.container.uuid
+        exits = frozenset(self._around.template.spec.tempfail_exits)
+        final = outcome(self._situation, exits)
+        if self._collected is not None:
+            final = self._collected.judge(final)
         log.info(
             "%s: %s %s",
-            container.uuid,
-            self._outcome.state,
-            self._outcome.error,
-            extra={"action": "finish_container", "container": container.uuid},
+            uuid,
+            final.state,
+            final.error,
+            extra={"action": "finish_container", "container": uuid},
         )
-        update = Update(container.uuid, self._outcome.as_attributes())
-        around.writer.tell(Write(around.me, update, self.actor_ref))
+        attributes = final.as_attributes()
+        if self._collected is not None:
+            attributes = self._collected.add_to(attributes, self._node)
+        self._tell_writer(final.state, attributes)
+
+    def _tell_writer(self, state: ContainerState, attributes: dict[str, Any]) -> None:
+        around, uuid = self._around, self._situation.container.uuid
+        self._unanswered.append(state)
+        around.writer.tell(Write(around.me, Update(uuid, attributes), self.actor_ref))
 
     def _tell_standing(self) -> None:
         situation, now = self._situation, self._around.clock.wall()

@@ -14,6 +14,7 @@ Its life in five steps:
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,8 @@ class Peers:
     reader: Ref
     writer: Ref
     timer: Ref
+    collectors: Sequence[Ref] = ()
+    """Who keeps what jobs leave that are the commands themselves; none where no scheduler has such jobs."""
     nodes: NodeActors | None = None
     """None when no nodes are booted."""
     elastic: str = ""
@@ -238,6 +241,7 @@ class DispatcherActor(Actor):
             timer=peers.timer,
             clock=self._clock,
             template=self._template,
+            collectors=peers.collectors,
             elastic=peers.elastic,
         )
         self._adopted = self._claiming = False

@@ -7,7 +7,7 @@ starts them anew, and the new ones adopt what the old ones held, as after a rest
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nodemanager.actors.actor import Actor
@@ -22,6 +22,7 @@ from nodemanager.clock import Clock
 from nodemanager.clouds.actor import CloudActor, CloudPace, Hands
 from nodemanager.clouds.base import Cloud
 from nodemanager.clouds.hand import CloudHand
+from nodemanager.dispatch.collector import CollectorActor, Store
 from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings, NodeActors, Peers
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.wishlist import WishlistActor
@@ -34,6 +35,9 @@ from nodemanager.rule import Rule
 from nodemanager.schedulers.actor import Pace, SchedulerActor
 from nodemanager.schedulers.base import Scheduler
 from nodemanager.schedulers.router import RouterActor, Way
+
+COLLECTORS = 4
+"""How many logs are fetched at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class Plant:
     """None: only the nodes that are there are used."""
     elastic: str = ""
     """Which of several schedulers the booted nodes join."""
+    make_store: Callable[[], Store] | None = None
+    """Makes what a collector keeps logs and outputs in; needed where jobs are the commands themselves."""
 
     def start(self, supervisor: Ref, key: Hashable) -> Sequence[Ref]:
         """Start all actors under `supervisor`; the dispatcher comes first. See `StartGroup`."""
@@ -112,7 +118,9 @@ class Plant:
             return actor
 
         timer, clock = self.timer, self.clock
-        dispatcher = start(DispatcherActor, self.settings, self.template, clock)
+        runs_commands = any(module.runs_commands for _plant, module in modules)
+        template = replace(self.template, runs_commands=runs_commands)
+        dispatcher = start(DispatcherActor, self.settings, template, clock)
         line = Line(
             connect=self.connect,
             dispatcher=dispatcher,
@@ -151,11 +159,21 @@ class Plant:
                 reader=start(ReaderActor, self.connect, timer, clock),
                 writer=start(WriterActor, self.connect, timer, clock),
                 timer=timer,
+                collectors=self._start_collectors(start, modules) if runs_commands else (),
                 nodes=nodes,
                 elastic=self.elastic,
             )
         )
         return started
+
+    def _start_collectors(
+        self, start: Callable[..., Ref], modules: Sequence[tuple[SchedulerPlant, Scheduler]]
+    ) -> Sequence[Ref]:
+        fetchers = {plant.name: module.fetch_log for plant, module in modules}
+        return [
+            start(CollectorActor, self.make_store, fetchers, self.timer, self.clock)
+            for _ in range(COLLECTORS)
+        ]
 
     def _one_for_all(self, start: Callable[..., Ref], actors: Mapping[str, Ref]) -> Ref:
         """Who is spoken to as the scheduler: the one there is, or a router to several."""

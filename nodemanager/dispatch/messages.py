@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nodemanager.api.base import Identity
+from nodemanager.api.messages import Ref
 from nodemanager.model import Container, ContainerState, Node, Reason
+from nodemanager.outcome import Outcome, spoilt
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,42 @@ class LingerOver:
 @dataclass(frozen=True, slots=True)
 class Again:
     """To a container actor: ask once more for whatever is still called for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """To the collector: keep what the job of this container left; it was the command itself, and has ended."""
+
+    uuid: str
+    scheduler: str
+    """Which of several schedulers has the job."""
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Answer to `Collect`."""
+
+    log: str = ""
+    """Where the log is; empty when there is none."""
+    output: str = ""
+    """Where the output is."""
+    warning: str = ""
+    """What could not be kept, and why."""
+    spoils: Outcome | None = None
+    """What a command becomes that did well, because its output cannot be kept."""
+
+    def judge(self, outcome: Outcome) -> Outcome:
+        """The outcome, knowing what became of the output."""
+        return outcome if self.spoils is None else spoilt(outcome, self.spoils)
+
+    def add_to(self, attributes: Mapping[str, Any], node: str) -> dict[str, Any]:
+        """The attributes of a final write with all this in them."""
+        status = {**attributes.get("runtime_status", {}), "node": node}
+        if self.warning:
+            status["warning"] = self.warning
+        found = {"log": self.log, "output": self.output, "runtime_status": status}
+        return {**attributes, **{name: value for name, value in found.items() if value}}
 
 
 @dataclass(frozen=True, slots=True)

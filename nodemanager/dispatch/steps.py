@@ -37,8 +37,14 @@ class Step(StrEnum):
     """Ask the scheduler actor whether the job exists."""
     GET_TOKEN = "get-token"  # noqa: S105 (a step's name)
     """Ask the API for the runner's token."""
+    GET_WORK = "get-work"
+    """Ask the API what the command is, for a scheduler whose jobs are commands."""
     SUBMIT = "submit"
     CANCEL_JOB = "cancel-job"
+    CONFIRM = "confirm"
+    """Write Running: the job is the command itself, and has started."""
+    COLLECT = "collect"
+    """Bring the log and the output of a job that was the command itself to where they are kept."""
     READ = "read"
     """Read the container's record: the job is over, and the runner may have reported meanwhile."""
     WRITE = "write"
@@ -58,6 +64,17 @@ class Situation:
     read_after_end: bool = False
     """`container` was read after it was known that there is no job any more."""
     has_token: bool = False
+    needs_work: bool = False
+    """A scheduler may run the command itself."""
+    has_work: bool = False
+    fault: str = ""
+    """Why the container can never be run as it was asked for."""
+    runner_id: str = ""
+    """Set when the job is the command itself, and has started; see `Job.runner_id`."""
+    hopeless: str = ""
+    """Why the job will never start; it is cancelled for that, and no priority changed."""
+    collected: bool = False
+    """What the job left is where it is kept."""
     abandoned: bool = False
     """The dispatcher was lost: our writes count for nothing, only the job has to go."""
     linger_over: bool = False
@@ -67,6 +84,11 @@ class Situation:
     def has_job(self) -> bool:
         """Whether there may be a job in the scheduler that has not ended."""
         return self.phase not in (JobPhase.NONE, JobPhase.ENDED)
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """The command has started, and its container is not Running yet."""
+        return bool(self.runner_id) and self.container.state is ContainerState.LOCKED
 
 
 def next_step(situation: Situation) -> Step:
@@ -89,23 +111,41 @@ def next_step(situation: Situation) -> Step:
         )
         return Step.CANCEL_JOB if situation.linger_over or not wanted else Step.WAIT
     if has_job:
-        return Step.CANCEL_JOB if situation.container.priority <= 0 else Step.WAIT
+        if situation.container.priority <= 0 or situation.hopeless:
+            return Step.CANCEL_JOB
+        return Step.CONFIRM if situation.is_unconfirmed else Step.WAIT
     if phase is JobPhase.ENDED or state is ContainerState.RUNNING:
-        return Step.WRITE if situation.read_after_end else Step.READ
-    if situation.container.priority <= 0:
+        return _after_the_job(situation)
+    if situation.container.priority <= 0 or situation.fault:
         return Step.WRITE
-    return Step.SUBMIT if situation.has_token else Step.GET_TOKEN
+    if not situation.has_token:
+        return Step.GET_TOKEN
+    return Step.GET_WORK if situation.needs_work and not situation.has_work else Step.SUBMIT
 
 
-def outcome(situation: Situation) -> Outcome:
-    """The final state to write when `next_step` says WRITE.
+def _after_the_job(situation: Situation) -> Step:
+    if situation.runner_id and not situation.collected:
+        # Locked cannot become Complete; and whoever looks should find a command that ran as Running.
+        wanted = situation.container.priority > 0
+        return Step.CONFIRM if situation.is_unconfirmed and wanted else Step.COLLECT
+    return Step.WRITE if situation.read_after_end else Step.READ
 
-    A job that ended by itself keeps its meaning only where the scheduler vouches for it (see
-    `judge_job`); priority 0 makes any end a cancellation, since nobody wants another attempt.
+
+def outcome(situation: Situation, tempfail_exits: frozenset[int]) -> Outcome:
+    """The final state to write when `next_step` says WRITE. `tempfail_exits` is `[Runner] tempfail_exits`.
+
+    The end of a job that was the command itself is the container's. That of a runner keeps its meaning only where the
+    scheduler vouches for it (see `judge_job`). Priority 0 makes any end a cancellation, since nobody wants another
+    attempt.
     """
     if situation.container.priority <= 0:
         return judge(End(EndKind.CANCELLED))
-    return judge_job(situation.end or End(EndKind.VANISHED))
+    if situation.fault and situation.end is None:
+        return Outcome(ContainerState.PERMFAIL, f"the request is at fault: {situation.fault}")
+    end = situation.end or End(EndKind.VANISHED)
+    if situation.hopeless and end.kind is EndKind.CANCELLED:
+        end = End(EndKind.SCHEDULER_ERROR, detail=situation.hopeless)
+    return judge(end, tempfail_exits) if situation.runner_id else judge_job(end)
 
 
 def wait_reason(

@@ -29,15 +29,6 @@ def copy_file(source: Path, target: Path, *, durable: bool = False) -> None:
         os.close(reading)
 
 
-def sync_path(path: Path) -> None:
-    """Wait until a file's content, or a directory's entries, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _copy(reading: int, writing: int) -> None:
     try:
         while os.copy_file_range(reading, writing, _PIECE_BYTES):

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nodemanager.runner.mounts import MountPlan, RequestFaultError
+from nodemanager.mount_plan import MountPlan, RequestFaultError
 from nodemanager.runner.process import Launch
+from nodemanager.work import TOKEN_VARIABLE
 
-TOKEN_VARIABLE = "ARVADOS_API_TOKEN"  # noqa: S105 (the name of a variable)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NEED_IMAGE = ("docker", "podman", "singularity")
 _EXECUTABLES = {"singularity": ("singularity", "apptainer")}

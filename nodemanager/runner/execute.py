@@ -11,15 +11,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nodemanager.model import resources_of
+from nodemanager.mount_plan import Mount, MountPlan, RequestFaultError, with_mount
 from nodemanager.outcome import End
 from nodemanager.runner import ending, engines, mounts
 from nodemanager.runner.cgroup import read_memory
 from nodemanager.runner.logs import DRAIN_SECONDS, Capture
-from nodemanager.runner.mounts import Mount, MountPlan, RequestFaultError
 from nodemanager.runner.process import Command, Launch, StartError, run_cleanup
 from nodemanager.runner.spec import RunnerSpec
 from nodemanager.runner.stop import Stop, Why
 from nodemanager.runner.store import Store
+from nodemanager.work import (
+    TOKEN_VARIABLE,
+    api_environment,
+    asks_for_api,
+    command_of,
+    environment_of,
+)
 
 _NODE_FAULTS = (errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.ENFILE, errno.EMFILE, errno.ESTALE)
 
@@ -82,19 +89,17 @@ class Execution:
 
     def _job(self) -> engines.Job:
         """What to run and with which environment; raises `RequestFaultError`."""
-        command = self._record.get("command")
-        if not isinstance(command, list) or not command or not all(_is_text(a) for a in command):
-            raise RequestFaultError("command: expected a list of strings")
+        command = command_of(self._record)
         private = self._spec.engine != "none"
         plan = self._plan
-        wants_api = bool((self._record.get("runtime_constraints") or {}).get("API"))
+        wants_api = asks_for_api(self._record)
         if wants_api and private and self._spec.ca_file:
             authority = Mount(self._spec.ca_file, "file", bind_from=self._spec.ca_file)
-            plan = mounts.with_mount(plan, authority)
+            plan = with_mount(plan, authority)
         ids = f"{os.geteuid()}:{os.getegid()}" if os.geteuid() != 0 else ""
         return engines.Job(
             uuid=self._spec.container_uuid,
-            command=tuple(command),
+            command=command,
             environment=self._environment(wants_api=wants_api),
             token=self._spec.api_token if wants_api else "",
             image=str(self._record.get("container_image") or ""),
@@ -110,22 +115,16 @@ class Execution:
 
     def _environment(self, *, wants_api: bool) -> dict[str, str]:
         """The base, then what was asked for, then what nobody may change."""
-        asked = self._record.get("environment") or {}
-        for name, value in asked.items():
-            if not _is_text(name) or not name or "=" in name or not _is_text(value):
-                raise RequestFaultError(f"environment: {name!r}: expected a name and a string")
         node_path = os.environ.get("PATH", "")
         environment = engines.base_environment(self._spec.engine, self._root, node_path)
-        environment |= asked
-        environment["ARVADOS_CONTAINER_UUID"] = self._spec.container_uuid
-        environment["CONTAINER_ATTEMPT"] = str(int(self._record.get("attempt") or 1))
+        environment |= environment_of(self._record)
         if wants_api:
-            environment.pop(engines.TOKEN_VARIABLE, None)
-            environment["ARVADOS_API_HOST"] = urlsplit(self._spec.api_url).netloc
-            if self._spec.ca_file:
-                environment["SSL_CERT_FILE"] = self._spec.ca_file
-            if self._spec.insecure:
-                environment["ARVADOS_API_HOST_INSECURE"] = "1"
+            environment |= api_environment(
+                urlsplit(self._spec.api_url).netloc,
+                ca_file=self._spec.ca_file or "",
+                insecure=self._spec.insecure,
+            )
+            environment.pop(TOKEN_VARIABLE, None)
         return environment
 
     def _start(self, command: Command, launch: Launch) -> list[Capture]:
@@ -180,7 +179,3 @@ class Execution:
             stop.wait(pause, [command.fileno()])
             if command.has_ended():
                 return command.end(), terminated
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and "\0" not in value

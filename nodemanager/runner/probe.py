@@ -20,10 +20,10 @@ from functools import partial
 from pathlib import Path
 
 from nodemanager import __version__
+from nodemanager.durable import sync_path
 from nodemanager.errors import ApiError, ApiRefused, ApiUnavailable, ConfigError
 from nodemanager.model import format_bytes
 from nodemanager.runner.api import NOT_OURS, RunnerApi
-from nodemanager.runner.copying import sync_path
 from nodemanager.runner.engines import EngineError, find_engine
 from nodemanager.runner.logs import RunnerLog
 from nodemanager.runner.report import LINK_CLASS, Check, Line, Report, report_path

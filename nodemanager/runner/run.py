@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nodemanager.errors import ApiRefused
 from nodemanager.model import NODE_VARIABLE, ContainerState
-from nodemanager.outcome import End, EndKind, Outcome, judge
+from nodemanager.mount_plan import MountPlan, RequestFaultError, plan_mounts
+from nodemanager.outcome import End, EndKind, Outcome, judge, spoilt
+from nodemanager.output_tree import check_output
 from nodemanager.runner import mounts
 from nodemanager.runner.api import Patience, RunnerApi
 from nodemanager.runner.ending import end_of_stop
@@ -22,8 +23,6 @@ from nodemanager.runner.engines import EngineError
 from nodemanager.runner.execute import Execution
 from nodemanager.runner.heartbeat import FINAL_STATES, Heartbeat
 from nodemanager.runner.logs import RunnerLog
-from nodemanager.runner.mounts import RequestFaultError
-from nodemanager.runner.output import check_output
 from nodemanager.runner.process import Command, KeeperLostError
 from nodemanager.runner.spec import API_STORE, RunnerSpec
 from nodemanager.runner.stop import FencedError, Stop, StoppedError
@@ -157,8 +156,8 @@ class _Attempt:
             say=self._log.say,
         )
 
-    def _make_mounts(self, record: Mapping[str, Any]) -> mounts.MountPlan:
-        plan = mounts.plan_mounts(record, self._fetching(self._api.secret_mounts))
+    def _make_mounts(self, record: Mapping[str, Any]) -> MountPlan:
+        plan = plan_mounts(record, self._fetching(self._api.secret_mounts))
         make_private(self._root)
         (self._root / "tmp").mkdir()
         bind = self._spec.engine != "none"
@@ -176,16 +175,16 @@ class _Attempt:
             raise FencedError(f"became {state} meanwhile")
         return End(EndKind.CANCELLED) if priority == 0 else end
 
-    def _keep_output(self, outcome: Outcome, plan: mounts.MountPlan) -> Outcome:
+    def _keep_output(self, outcome: Outcome, plan: MountPlan) -> Outcome:
         """Store what is under `output_path`, on every end; Complete depends on it."""
         directory = self._root / plan.output_path.lstrip("/")
         try:
             entries = check_output(directory, plan.output_path)
             self._store.keep_output(directory, entries, move=not self._spec.keep_scratch)
         except RequestFaultError as error:
-            return _spoilt(outcome, Outcome(ContainerState.PERMFAIL, str(error), exit_code=0))
+            return spoilt(outcome, Outcome(ContainerState.PERMFAIL, str(error), exit_code=0))
         except (StoreError, OSError) as error:
-            return _spoilt(outcome, _infrastructure(str(error)))
+            return spoilt(outcome, _infrastructure(str(error)))
         self._output = self._store.output_location
         self._log.say(f"output: {len(entries)} entries in {self._output}")
         return outcome
@@ -194,7 +193,7 @@ class _Attempt:
         try:
             self._store.finish_logs()
         except StoreError as error:
-            return _spoilt(outcome, _infrastructure(str(error)))
+            return spoilt(outcome, _infrastructure(str(error)))
         return outcome
 
     def _report(self, outcome: Outcome) -> int:
@@ -237,10 +236,3 @@ class _Attempt:
 
 def _infrastructure(words: str) -> Outcome:
     return judge(End(EndKind.SCHEDULER_ERROR, detail=words))
-
-
-def _spoilt(outcome: Outcome, instead: Outcome) -> Outcome:
-    """Complete becomes `instead`; any other end keeps its state and gains the words."""
-    if outcome.state is ContainerState.COMPLETE:
-        return instead
-    return replace(outcome, error=f"{outcome.error}; {instead.error}")

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from nodemanager.durable import sync_path
 from nodemanager.errors import ApiRefused, ApiUnavailable
+from nodemanager.mount_plan import RequestFaultError
+from nodemanager.output_tree import Entry
 from nodemanager.runner.api import Patience, RunnerApi, pauses_seconds
-from nodemanager.runner.copying import copy_file, sync_path
+from nodemanager.runner.copying import copy_file
 from nodemanager.runner.logs import RUNNER_LOG
-from nodemanager.runner.mounts import RequestFaultError
-from nodemanager.runner.output import Entry
 
 _PIECE_BYTES = 1024 * 1024
 _UPLOAD_AT_BYTES = 256 * 1024

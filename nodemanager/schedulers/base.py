@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from nodemanager.model import Finding, JobState, Node, NodeSize, Properties, Resources
 from nodemanager.outcome import End
+from nodemanager.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class JobSpec:
     """It wants a node to itself (`[Cloud] containers_per_node = one`)."""
     properties: Properties = ()
     """What rules of several schedulers may look at; no scheduler does."""
+    work: Work | None = None
+    """The container's own command, for a scheduler whose jobs are commands (`Scheduler.runs_commands`): `argv` and
+    `stdin` are a runner's, that such a scheduler has no use for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,11 @@ class Job:
     """Why it waits, in the scheduler's words."""
     end: End | None = None
     """How it ended, when `state` is ENDED."""
+    runner_id: str = ""
+    """The job is the container's command itself, and that has started: who runs it, such as a pod's UID. The container
+    becomes Running under this id, and the job's end is its own. Empty for a runner, which reports for itself."""
+    hopeless: str = ""
+    """Why a job that waits will never start. Its owner cancels it; its end then says what was the matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,10 @@ class SchedulerContext:
     """The section of the options, for error messages."""
     sizes: tuple[NodeSize, ...] = ()
     """The sizes of nodes that may be booted, cheapest first; none when no nodes are."""
+    store: Path | None = None
+    """`[Runner] store`: where logs and outputs are kept; None for the API."""
+    input_dirs: tuple[Path, ...] = ()
+    """`[Runner] input_dirs`: below these, mounts of kind file may take their files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,11 @@ class Scheduler(abc.ABC):
 
     def __init__(self, context: SchedulerContext) -> None:
         self.context = context
+
+    @property
+    def runs_commands(self) -> bool:
+        """Whether jobs are the containers' commands themselves, for which `JobSpec.work` is needed."""
+        return False
 
     @property
     def commands_run(self) -> int:
@@ -214,6 +232,14 @@ class Scheduler(abc.ABC):
 
         One that the scheduler does not know (any more) is no error.
         """
+
+    def fetch_log(self, name: str, write: Callable[[bytes], object]) -> None:  # noqa: ARG002 (runners keep logs)
+        """Hand what the job printed to `write`, piece by piece. For ended jobs that are commands, before `forget`.
+
+        Called from another thread than everything else, several at a time. Raises `LookupError` when there is nothing
+        (any more) to be had, and `SchedulerError` when another try may fare better; `write` may have got a part then.
+        """
+        raise LookupError("this scheduler keeps no logs")
 
     def listen(self, changed: Callable[[], None]) -> None:  # noqa: B027 (polled ones have nothing to tell)
         """Call `changed`, from any thread, whenever a poll would show something new."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from nodemanager.errors import SchedulerError
@@ -54,6 +54,7 @@ class Fault(Enum):
     DRAIN = "drain raises, and the node still takes work"
     ADMIT = "admit raises, and nothing was admitted"
     REMOVE = "remove raises, and nothing was removed"
+    LOG = "fetch_log raises"
     LOSS = "an accepted job (not call) vanishes at once without a trace"
 
 
@@ -193,6 +194,21 @@ class FakeScheduler(Scheduler):
         self._set_drain(node, None)
 
     @property
+    def runs_commands(self) -> bool:
+        """See `FakeCluster.runs_commands`."""
+        return self.cluster.runs_commands
+
+    def fetch_log(self, name: str, write: Callable[[bytes], object]) -> None:
+        """A line for a job that was started and is not forgotten."""
+        self._begin("fetch_log", (name,))
+        self._spoil(Fault.LOG)
+        with self.cluster.turn():
+            job = self.cluster.job(name)
+        if job is None or not job.node:
+            raise LookupError(f"fake: there is no log of {name}")
+        write(f"the log of {name}\n".encode())
+
+    @property
     def admits(self) -> bool:
         """See `FakeCluster.admits`."""
         return self.cluster.admits
@@ -262,7 +278,12 @@ class FakeScheduler(Scheduler):
     def _show(self, job: FakeJob) -> Job:
         if job.spec.name in self.faults.unknown:
             return Job(job.spec.name, JobState.UNKNOWN, job.job_id, reason="FAKE_STATE")
-        return job.as_job()
+        shown = job.as_job()
+        if job.state is JobState.WAITING:
+            return replace(shown, hopeless=self.cluster.hopeless.get(job.spec.name, ""))
+        if self.cluster.runs_commands and job.node:
+            return replace(shown, runner_id=f"fake-{job.job_id}")
+        return shown
 
     def _set_drain(self, node: str, reason: str | None) -> None:
         with self.cluster.turn():

@@ -136,6 +136,10 @@ class FakeCluster:
         """By name: what was announced and not removed."""
         self.unannounced: list[str] = []
         """Nodes that wanted to join and had not been admitted."""
+        self.runs_commands = False
+        """Whether its jobs are the containers' commands themselves."""
+        self.hopeless: dict[str, str] = {}
+        """Of waiting jobs by name: why they will never start."""
         self.starts: Counter[str] = Counter()
         self._jobs: dict[str, FakeJob] = {}
         self._queues: dict[_Kind, list[_Place]] = {}

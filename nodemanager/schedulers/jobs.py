@@ -48,6 +48,10 @@ class JobReport:
     trouble: Reason | None = None
     scheduler: str = ""
     """Which of several schedulers has it; empty where there is one, and as long as none has."""
+    runner_id: str = ""
+    """See `Job.runner_id`."""
+    hopeless: str = ""
+    """See `Job.hopeless`."""
 
 
 class _Stage(Enum):
@@ -365,7 +369,15 @@ def _report(job: Job) -> JobReport:
     end = job.end
     if job.state is JobState.ENDED and end is None:
         end = End(EndKind.VANISHED, detail="the scheduler does not say how it ended")
-    return JobReport(job.name, job.state, job.node, job.reason, end)
+    return JobReport(
+        job.name,
+        job.state,
+        job.node,
+        job.reason,
+        end,
+        runner_id=job.runner_id,
+        hopeless=job.hopeless,
+    )
 
 
 def _limit(words: str) -> Reason:

@@ -81,5 +81,7 @@ def make_scheduler(
             dispatcher=config.dispatch.name,
             section=f"Scheduler {site.name}".rstrip(),
             sizes=sizes,
+            store=config.runner.store,
+            input_dirs=config.runner.input_dirs,
         )
     )

@@ -322,6 +322,21 @@ def _mint(tx: Transaction, rows: Sequence[Row]) -> dict[str, NewToken]:
     return minted
 
 
+def describe_many(tx: Transaction, call: Call) -> dict[str, Any]:
+    """``containers.describe_many``: the records with their secret mounts, for the dispatcher that runs the commands
+    itself; those that are not Locked by the caller are absent."""
+    dispatcher = acting_dispatcher(tx, call.needed("dispatcher"), call.needed("epoch"))
+    uuids = dict.fromkeys(u for u in call.items("uuids", MAX_UPDATES) if isinstance(u, str))
+    found = _locked_rows(tx, list(uuids))
+    return {
+        "items": [
+            {**render(_CONTAINERS, row), "secret_mounts": row["secret_mounts"]}
+            for row in (found[uuid] for uuid in uuids if uuid in found)
+            if row["dispatcher"] == dispatcher["uuid"] and row["state"] == "Locked"
+        ]
+    }
+
+
 def current(tx: Transaction, call: Call) -> dict[str, Any]:
     """``containers.current``: the container this token belongs to."""
     if tx.caller.container_uuid is None:

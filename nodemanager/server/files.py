@@ -68,13 +68,15 @@ class Files:
         return self._directory / uuid
 
     def _writable(self, caller: Caller, uuid: str) -> Path:
-        """The container's folder, for its own runner while it is not final."""
+        """The container's folder, for its own runner and its dispatcher while it is not final."""
+        record = self._record(uuid)
         own = caller.kind == "container" and caller.container_uuid == uuid
-        if not own and caller.kind != "root":
-            raise forbidden(f"only the token of {uuid} may write its files")
-        state = self._record(uuid)["state"]
-        if state not in _WRITABLE_STATES:
-            raise invalid(f"files cannot be modified in state {state}")
+        # A dispatcher brings the logs of commands that have no runner.
+        its = caller.dispatcher_uuid is not None and record["dispatcher"] == caller.dispatcher_uuid
+        if not own and not its and caller.kind != "root":
+            raise forbidden(f"only the token of {uuid} and its dispatcher may write its files")
+        if record["state"] not in _WRITABLE_STATES:
+            raise invalid(f"files cannot be modified in state {record['state']}")
         return self._directory / uuid
 
     def _record(self, uuid: str) -> Row:

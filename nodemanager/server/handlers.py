@@ -34,6 +34,7 @@ HANDLERS: Mapping[str, Handler] = {
     "containers.changes": changes.changes,
     "containers.auth": containers.auth,
     "containers.auth_many": containers.auth_many,
+    "containers.describe_many": containers.describe_many,
     "containers.current": containers.current,
     "containers.lock": containers.lock,
     "containers.unlock": containers.unlock,

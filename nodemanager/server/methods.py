@@ -177,6 +177,11 @@ def _containers() -> Iterator[Method]:
         doc="A runner's token for each of the claimed containers `uuids`.",
     )  # fmt: skip
     yield Method(
+        resource, "describe_many", "POST", "containers/describe_many", "containers.describe_many",
+        (_DISPATCHER, _EPOCH), body=True,
+        doc="The claimed containers `uuids` with their `secret_mounts`, to run their commands.",
+    )  # fmt: skip
+    yield Method(
         resource, "annotate", "POST", "containers/annotate", "containers.annotate",
         (_DISPATCHER, _EPOCH), body=True,
         doc="Say why containers wait: annotations = [{uuid, reason or null}].",

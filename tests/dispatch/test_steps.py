@@ -15,7 +15,7 @@ from nodemanager.dispatch.steps import (
     wait_reason,
 )
 from nodemanager.model import Container, ContainerState, ReasonToken, Resources
-from nodemanager.outcome import End, EndKind
+from nodemanager.outcome import DEFAULT_TEMPFAIL_EXITS, End, EndKind
 
 UUID = "zzzzz-dz642-000000000000001"
 LOCKED = Container(UUID, ContainerState.LOCKED, 5, Resources(1, 1), 0.0)
@@ -36,6 +36,12 @@ situations = st.builds(
     has_token=st.booleans(),
     abandoned=st.booleans(),
     linger_over=st.booleans(),
+    needs_work=st.booleans(),
+    has_work=st.booleans(),
+    fault=st.sampled_from(("", "no such mount")),
+    runner_id=st.sampled_from(("", "pod-1")),
+    hopeless=st.sampled_from(("", "no such image")),
+    collected=st.booleans(),
 )
 
 
@@ -51,6 +57,40 @@ def test_the_way_of_a_container_that_was_claimed() -> None:
         assert step(phase) is Step.WAIT
     assert step(JobPhase.RUNNING, "Complete") is Step.WAIT
     assert step(JobPhase.ENDED, "Complete") is Step.LET_GO
+
+
+def test_the_way_of_a_job_that_is_the_command_itself() -> None:
+    runs: dict[str, Any] = {"has_token": True, "needs_work": True}
+    assert step(JobPhase.NONE, **runs) is Step.GET_WORK
+    assert step(JobPhase.NONE, **runs, has_work=True) is Step.SUBMIT
+    assert step(JobPhase.RUNNING, **runs) is Step.WAIT, "it has a node, and has not started"
+    started: dict[str, Any] = {**runs, "runner_id": "pod-1"}
+    assert step(JobPhase.RUNNING, **started) is Step.CONFIRM
+    assert step(JobPhase.RUNNING, "Running", **started) is Step.WAIT
+    assert step(JobPhase.ENDED, "Locked", **started) is Step.CONFIRM, "seen when it was over"
+    assert step(JobPhase.ENDED, "Running", **started) is Step.COLLECT
+    assert step(JobPhase.ENDED, "Running", **started, collected=True) is Step.READ
+    done: dict[str, Any] = {**started, "collected": True, "read_after_end": True}
+    assert step(JobPhase.ENDED, "Running", **done) is Step.WRITE
+
+
+def test_a_job_that_never_started_leaves_nothing_to_collect() -> None:
+    assert step(JobPhase.ENDED, needs_work=True, read_after_end=True) is Step.WRITE
+
+
+def test_a_hopeless_job_is_cancelled_and_says_why() -> None:
+    assert step(JobPhase.WAITING, hopeless="no such image") is Step.CANCEL_JOB
+    ended = Situation(LOCKED, JobPhase.ENDED, End(EndKind.CANCELLED), hopeless="no such image")
+    final = outcome(ended, DEFAULT_TEMPFAIL_EXITS)
+    assert final.state is ContainerState.TEMPFAIL
+    assert "no such image" in final.error
+
+
+def test_a_request_at_fault_is_never_submitted() -> None:
+    assert step(JobPhase.NONE, has_token=True, needs_work=True, fault="bad mount") is Step.WRITE
+    final = outcome(Situation(LOCKED, JobPhase.NONE, fault="bad mount"), DEFAULT_TEMPFAIL_EXITS)
+    assert final.state is ContainerState.PERMFAIL
+    assert "bad mount" in final.error
 
 
 def test_a_job_that_ended_without_a_word() -> None:
@@ -72,7 +112,7 @@ def test_priority_0_cancels() -> None:
     assert step(JobPhase.RUNNING, priority=0) is Step.CANCEL_JOB
     assert step(JobPhase.NONE, priority=0) is Step.WRITE
     cancelled = Situation(replace(LOCKED, priority=0), JobPhase.ENDED, End(EndKind.EXITED, 1))
-    assert outcome(cancelled).state is ContainerState.CANCELLED
+    assert outcome(cancelled, DEFAULT_TEMPFAIL_EXITS).state is ContainerState.CANCELLED
 
 
 def test_a_job_that_outlives_its_container_is_cancelled_in_time() -> None:
@@ -112,9 +152,13 @@ def test_a_final_container_is_never_written(situation: Situation) -> None:
 @given(situations)
 def test_whatever_is_written_is_final_and_allowed(situation: Situation) -> None:
     if next_step(situation) is Step.WRITE:
-        state = outcome(situation).state
+        state = outcome(situation, DEFAULT_TEMPFAIL_EXITS).state
         assert state.is_final
-        assert state is not ContainerState.COMPLETE
+        if state is ContainerState.COMPLETE:
+            # Only the end of the command itself says so, and its output has been seen to.
+            assert situation.end == End(EndKind.EXITED, 0)
+            assert situation.runner_id
+            assert situation.collected
 
 
 @given(situations)

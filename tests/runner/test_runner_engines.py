@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nodemanager.mount_plan import Mount, MountPlan, RequestFaultError
 from nodemanager.outcome import End, EndKind
 from nodemanager.runner import ending
 from nodemanager.runner.cgroup import MemoryReading, read_memory
 from nodemanager.runner.engines import EngineError, Job, find_engine, launch
-from nodemanager.runner.mounts import Mount, MountPlan, RequestFaultError
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Lab

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nodemanager.model import new_uuid
-from nodemanager.runner.mounts import RequestFaultError, plan_mounts
+from nodemanager.mount_plan import RequestFaultError, plan_mounts
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Lab

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nodemanager.runner.mounts import RequestFaultError
-from nodemanager.runner.output import check_output
+from nodemanager.mount_plan import RequestFaultError
+from nodemanager.output_tree import check_output
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Lab

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nodemanager.runner.mounts import RequestFaultError
+from nodemanager.mount_plan import RequestFaultError
 
 
 @dataclass(frozen=True, slots=True)
