@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 CONFIG ?= etc/nodemanager.cfg.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-failures run-slurm test lint check bench docs clean
+.PHONY: help run run-failures run-slurm test test-kubernetes lint check bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,10 @@ lint: $(STAMP) ## ruff and mypy
 
 test: $(STAMP) lint ## everything: linters, then all tests
 	$(BIN)/pytest
+
+test-kubernetes: $(STAMP) ## build a Kubernetes (once, about 10 CPU minutes), then run the tests that need one
+	$(BIN)/python -m tests.clusters.kubernetes_build
+	$(BIN)/pytest -m kubernetes
 
 bench: $(STAMP) ## what we claim about speed, measured here
 	$(BIN)/python benchmarks/actors.py --sizes 1000 10000

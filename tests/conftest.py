@@ -15,6 +15,7 @@ from tests.clusters.gridengine import (
     GridEngineSettings,
     GridQueue,
 )
+from tests.clusters.kubernetes import KubernetesCluster, KubernetesMissing, KubernetesSettings
 from tests.clusters.postgresql import PostgresCluster, PostgresqlMissing, postgres_cluster
 from tests.clusters.slurm import (
     SlurmCluster,
@@ -96,3 +97,36 @@ def gridengine() -> Iterator[GridEngineCell]:
         pytest.skip(str(error))
     yield running
     running.__exit__()
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Iterator[KubernetesCluster]:
+    """A Kubernetes without nodes that lives as long as the tests: whoever uses it makes a namespace of its own, and
+    leaves no node.
+
+    Nodes are found to be lost within seconds.
+    """
+    try:
+        running = KubernetesCluster(KubernetesSettings(node_grace_seconds=4)).__enter__()
+    except KubernetesMissing as error:
+        pytest.skip(str(error))
+    yield running
+    running.__exit__()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a Kubernetes is marked so, for `make test-kubernetes`."""
+    for item in items:
+        if "kubernetes" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kubernetes)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once how to run what was skipped for want of a Kubernetes."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    missing = [report for report in skipped if "make test-kubernetes" in str(report.longrepr)]
+    if missing:
+        terminalreporter.write_line(
+            f"Kubernetes is not built here: {len(missing)} tests were skipped. `make test-kubernetes` builds it "
+            "(about 10 CPU minutes, once) and runs them."
+        )
