@@ -42,6 +42,10 @@ setup(
         "orjson>=3.10",
         "prometheus-client>=0.20",
         "cryptography>=42",
+        # The official client of Kubernetes: its ways to log in (kubeconfig, plugins, service accounts) and
+        # its connections.
+        "kubernetes>=31",
+        "urllib3>=2.3",
     ],
     entry_points={
         "console_scripts": [
