@@ -1,0 +1,200 @@
+"""What a pod of ours is to us and how it ended, from its JSON alone.
+
+Every answer is taken from one look at the pod, as somebody who was started just now would have to give it. A pod has
+ended when its phase is final, or when it is deleted and nothing of it runs any more; then it is judged by the deletion,
+unless its command had ended before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from nodemanager.model import JobState
+from nodemanager.outcome import End, EndKind
+from nodemanager.schedulers.base import Job
+from nodemanager.schedulers.kubernetes.ends import (
+    DEADLINE,
+    LOST_TRACK,
+    NOT_STARTED,
+    OUT_OF_MEMORY,
+    Noted,
+    end_by_disruption,
+    end_by_events,
+    end_by_pod_reason,
+    end_by_start_error,
+)
+from nodemanager.schedulers.kubernetes.pod import Ended, Pod, parse_pod
+from nodemanager.schedulers.kubernetes.waits import Patience, gave_up, trouble_of, words_of
+
+__all__ = [
+    "FINAL_PHASES",
+    "Host",
+    "Noted",
+    "Patience",
+    "Pod",
+    "end_of",
+    "hopeless",
+    "is_finished",
+    "job_of",
+    "parse_pod",
+    "waiting_words",
+]
+
+FINAL_PHASES = frozenset({"Succeeded", "Failed"})
+
+_KILLED = frozenset({137, 143})
+"""Exit codes that the kubelet causes; why it did, it says when all containers have ended."""
+
+
+class Host(Enum):
+    """What is known of the node that a pod is bound to."""
+
+    WELL = "ready"
+    CORDONED = "cordoned"
+    DOWN = "not ready"
+    GONE = "gone"
+    """There is no such node."""
+    UNKNOWN = "not known"
+
+
+def job_of(pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = ()) -> Job:
+    """The pod as a job."""
+    end = end_of(pod, host, events)
+    if end is not None:
+        return Job(pod.name, JobState.ENDED, pod.uid, pod.node, end=end)
+    if pod.started_at is not None:
+        return Job(pod.name, JobState.RUNNING, pod.uid, pod.node)
+    return Job(pod.name, JobState.WAITING, pod.uid, pod.node, waiting_words(pod))
+
+
+def waiting_words(pod: Pod, trouble: str = "") -> str:
+    """Why it has not started. `trouble` is what events say of its volumes."""
+    if pod.deleted_at is not None:
+        return "it is being deleted"
+    if not pod.node:
+        return pod.unscheduled or "the scheduler has not looked at it yet"
+    if not pod.waiting_reason:
+        return f"waiting for the kubelet of {pod.node}"
+    return words_of(pod.waiting_reason, pod.waiting_message or trouble)
+
+
+def hopeless(
+    pod: Pod, now: float, patience: Patience | None = None, trouble: str = ""
+) -> End | None:
+    """How a pod has to end that will never start and has been waited for long enough at Unix time `now`."""
+    if pod.started_at is not None or pod.ended is not None or pod.phase in FINAL_PHASES:
+        return None
+    message = pod.waiting_message or trouble
+    kind = trouble_of(pod.waiting_reason, message)
+    waited = now - (pod.scheduled_at or pod.created_at)
+    if kind is None or waited < (patience or Patience()).of(kind):
+        return None
+    return End(EndKind.SCHEDULER_ERROR, detail=gave_up(pod.waiting_reason, message, waited))
+
+
+def is_finished(pod: Pod, host: Host = Host.UNKNOWN) -> bool:
+    """Whether nothing of it runs any more, nor ever will."""
+    if pod.phase in FINAL_PHASES:
+        return True
+    if pod.deleted_at is None:
+        # What else is in it may run on; but of a container that was killed we hear why only with the pod's end.
+        ended = pod.ended
+        return ended is not None and (
+            ended.reason == OUT_OF_MEMORY or ended.exit_code not in _KILLED
+        )
+    if not pod.node:
+        return True
+    if pod.grace_seconds > 0:
+        return False
+    # Without its kubelet nobody will ever say that its containers have ended. Kubernetes deletes pods like this when
+    # their node is gone, and an operator who is sure that it will not come back.
+    return not pod.runs or host in (Host.GONE, Host.DOWN)
+
+
+def end_of(pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = ()) -> End | None:
+    """How it ended; None as long as it has not.
+
+    Where it says OPERATOR_DELETED without `events`, these may tell another story.
+    """
+    if not is_finished(pod, host):
+        return None
+    if pod.phase == "Failed" and pod.reason:
+        return _end_by_reason(pod)
+    if pod.deleted_at is not None and not _ended_before(pod, pod.deleted_at):
+        return _end_of_deletion(pod, pod.deleted_at, host, events)
+    disruption = pod.disruption
+    if disruption is not None and not _ended_before(pod, disruption.since):
+        return end_by_disruption(disruption.reason, disruption.message)
+    if pod.ended is not None:
+        return _end_of_command(pod, pod.ended)
+    return End(EndKind.SCHEDULER_ERROR, detail=_not_started(pod))
+
+
+# Inside.
+
+
+def _end_by_reason(pod: Pod) -> End:
+    if pod.reason != DEADLINE:
+        return end_by_pod_reason(pod.reason, pod.message)
+    ended = pod.ended
+    if ended is not None and _is_within_limit(pod, ended):
+        return _end_of_command(pod, ended)
+    if pod.started_at is None:
+        detail = f"was not started within its time limit: {_not_started(pod)}"
+        return End(EndKind.SCHEDULER_ERROR, detail=detail)
+    asked = pod.asked.run_seconds or pod.deadline_seconds
+    return End(EndKind.TIME_LIMIT, asked=asked, limit=pod.deadline_seconds)
+
+
+def _end_of_deletion(pod: Pod, asked_at: float, host: Host, events: Iterable[Noted]) -> End:
+    if pod.cancelled:
+        if pod.hopeless:
+            return End(EndKind.SCHEDULER_ERROR, detail=pod.hopeless)
+        return hopeless(pod, asked_at) or End(EndKind.CANCELLED, detail=pod.cancelled)
+    if pod.disruption is not None:
+        return end_by_disruption(pod.disruption.reason, pod.disruption.message)
+    if host in (Host.GONE, Host.DOWN, Host.CORDONED):
+        return End(EndKind.NODE_LOST, detail=f"node {pod.node} is {host.value}")
+    told = end_by_events(events)
+    when = "before it started" if pod.started_at is None else "while it ran"
+    return told or End(EndKind.OPERATOR_DELETED, detail=when)
+
+
+def _end_of_command(pod: Pod, ended: Ended) -> End:
+    if ended.reason == LOST_TRACK:
+        return End(EndKind.NODE_LOST, detail=ended.message)
+    if ended.exit_code == 0:
+        # Something in it may have been killed; the command itself has coped with that.
+        return End(EndKind.EXITED, 0)
+    if ended.reason == OUT_OF_MEMORY:
+        asked = pod.asked.ram_bytes or pod.ram_limit_bytes
+        return End(EndKind.OUT_OF_MEMORY, asked=asked, limit=pod.ram_limit_bytes)
+    if ended.reason in NOT_STARTED:
+        return end_by_start_error(ended.message)
+    if ended.signal:
+        return End(EndKind.SIGNALLED, ended.signal, detail=ended.message)
+    return End(EndKind.EXITED, ended.exit_code, detail=ended.message)
+
+
+def _ended_before(pod: Pod, moment: float | None) -> bool:
+    """Whether its command ended by itself, not because somebody wanted its end from that moment on."""
+    ended = pod.ended
+    if ended is None or ended.reason == LOST_TRACK:
+        return False
+    if ended.exit_code == 0:
+        return True
+    if ended.finished_at is None or moment is None:
+        return False
+    return ended.finished_at < moment
+
+
+def _is_within_limit(pod: Pod, ended: Ended) -> bool:
+    """Whether it ended before the time limit that the pod reached, because others in it ran on."""
+    if ended.finished_at is None or pod.accepted_at is None:
+        return False
+    return ended.finished_at < pod.accepted_at + pod.deadline_seconds
+
+
+def _not_started(pod: Pod) -> str:
+    return pod.failed_before or pod.message or waiting_words(pod)
