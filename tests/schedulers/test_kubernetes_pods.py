@@ -281,6 +281,20 @@ def test_what_is_being_deleted_runs_until_its_kubelet_is_done() -> None:
     assert job_of(parse_pod(value), Host.WELL).state is JobState.RUNNING
 
 
+def test_a_kubelet_that_was_told_of_a_deletion_may_still_be_starting_it() -> None:
+    value = sample("nomount")
+    assert is_finished(parse_pod(value), Host.WELL)
+    value["metadata"]["deletionGracePeriodSeconds"] = 30
+    job = job_of(parse_pod(value), Host.WELL)
+    assert (job.state, job.reason) == (JobState.WAITING, "it is being deleted")
+
+
+def test_an_operator_who_is_sure_can_end_a_pod_on_a_node_that_is_silent() -> None:
+    pod = pod_of("lostgone")
+    assert end_of(pod, Host.DOWN) == End(EndKind.NODE_LOST, detail="node k1 is not ready")
+    assert end_of(pod, Host.CORDONED) is None
+
+
 # Why it waits, and for how long.
 
 
