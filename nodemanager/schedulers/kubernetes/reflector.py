@@ -183,7 +183,8 @@ class Reflector(Generic[Item]):
         if not goes_on:
             self._version = ""
         self._heard = False
-        self._tell(str(error), error if isinstance(error, KubeRefused) else None)
+        words = str(error) if isinstance(error, NodeManagerError) else repr(error)
+        self._tell(words, error if isinstance(error, KubeRefused) else None)
         self._failures += 1
         if self._failures == 1 and (goes_on or outdated):
             return
