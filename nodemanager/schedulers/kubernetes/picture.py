@@ -94,13 +94,15 @@ class PodPicture:
                 self._pods[pod.name] = pod
                 self._awaited[pod.uid] = now
 
-    def forgotten(self, uid: str) -> None:
+    def forgotten(self, name: str, uid: str) -> None:
         """Nobody wants to see it any more."""
         with self._lock:
-            self._forgotten.add(uid)
             self._awaited.pop(uid, None)
-            for name in [name for name, pod in self._pods.items() if pod.uid == uid]:
+            known = self._pods.get(name)
+            # The reflector may have been faster.
+            if known is not None and known.uid == uid:
                 del self._pods[name]
+                self._forgotten.add(uid)
 
     def replace(self, items: Sequence[Pod], began: float) -> None:
         """See `Sink`."""
