@@ -25,9 +25,19 @@ from nodemanager.schedulers.kubernetes.connection import (
     NoAnswer,
     Request,
 )
-from nodemanager.schedulers.kubernetes.watch import Event, Watch
+from nodemanager.schedulers.kubernetes.watch import Event, Silence, Watch
 
-__all__ = ["Access", "Event", "KubeClient", "KubeRefused", "Listing", "NoAnswer", "Page", "Watch"]
+__all__ = [
+    "Access",
+    "Event",
+    "KubeClient",
+    "KubeRefused",
+    "Listing",
+    "NoAnswer",
+    "Page",
+    "Silence",
+    "Watch",
+]
 
 PAGE_ITEMS = 500
 
@@ -146,12 +156,11 @@ class KubeClient:
         return [item for page in self.pages(listing) for item in page.items]
 
     def watch(
-        self, listing: Listing, version: str, *, server_seconds: float, read_seconds: float
+        self, listing: Listing, version: str, *, server_seconds: float, silence_seconds: float
     ) -> Watch:
-        """What changes after `version`.
+        """What changes after `version`, until the server ends it after `server_seconds`.
 
-        The server ends it after `server_seconds`. It sends a bookmark every minute, so it is dead when nothing came for
-        `read_seconds`.
+        A server sends bookmarks every minute, though old ones (1.20) do not where nothing has changed.
         """
         query = listing.query() | {
             "watch": "true",
@@ -159,8 +168,8 @@ class KubeClient:
             "resourceVersion": version,
             "timeoutSeconds": max(1, int(server_seconds)),
         }
-        request = Request("GET", listing.path, query, read_seconds=read_seconds)
-        return Watch(request, self._connection.open(request))
+        request = Request("GET", listing.path, query)
+        return Watch(request, self._connection.open(request), silence_seconds)
 
     # Pods.
 
@@ -173,7 +182,7 @@ class KubeClient:
         return self._ask("GET", self._pod(name))
 
     def patch_pod(self, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge `patch` into the pod. With ``metadata.uid`` in it, only into that very pod (409)."""
+        """Merge `patch` into the pod. With ``metadata.uid`` in it, only into that very pod (409, or 422)."""
         return self._patch(self._pod(name), patch)
 
     def delete_pod(self, name: str, *, uid: str = "", grace_seconds: int | None = None) -> None:

@@ -91,8 +91,6 @@ class Request:
     query: Mapping[str, str | int] | None = None
     body: Any = None
     content_type: str = JSON
-    read_seconds: float | None = None
-    """Instead of `Access.read_seconds`."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -174,7 +172,7 @@ class Connection:
                 headers=headers,
                 timeout=urllib3.Timeout(
                     connect=self._access.connect_seconds,
-                    read=request.read_seconds or self._access.read_seconds,
+                    read=self._access.read_seconds,
                 ),
                 retries=False,
                 redirect=False,

@@ -20,7 +20,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from nodemanager.clock import Clock
 from nodemanager.errors import NodeManagerError
-from nodemanager.schedulers.kubernetes.client import KubeClient, KubeRefused, Listing, Watch
+from nodemanager.schedulers.kubernetes.client import (
+    KubeClient,
+    KubeRefused,
+    Listing,
+    Silence,
+    Watch,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +57,7 @@ class Pace:
 
     relist_seconds: float = 600.0
     silence_seconds: float = 90.0
-    """A watch over which nothing has come for so long is dead: bookmarks come every minute."""
+    """After so long without a word a watch is begun anew, as it may be dead: bookmarks come every minute."""
     first_pause_seconds: float = 0.5
     """After a failure; doubled with each further one."""
     longest_pause_seconds: float = 30.0
@@ -131,6 +137,9 @@ class Reflector(Generic[Item]):
                 if not self._version or self._clock.elapsed() >= self._relist_at:
                     self._list()
                 self._follow()
+            except Silence:
+                # Whatever was said meanwhile is heard when it goes on from where it was, if the server is there.
+                self._heard = False
             except NodeManagerError as error:
                 self._failed(error)
             except Exception as error:
@@ -157,7 +166,7 @@ class Reflector(Generic[Item]):
             self._listing,
             self._version,
             server_seconds=min(_WATCH_SECONDS, self._relist_at - self._clock.elapsed()),
-            read_seconds=self._pace.silence_seconds,
+            silence_seconds=self._pace.silence_seconds,
         )
         with self._changed:
             self._watch = watch

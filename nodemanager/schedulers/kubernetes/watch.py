@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import urllib3
+from urllib3.connection import HTTPConnection
 
 from nodemanager.schedulers.kubernetes.connection import NoAnswer, Request, error_of
 
@@ -21,17 +22,28 @@ class Event(NamedTuple):
     object: dict[str, Any]
 
 
+class Silence(NoAnswer):
+    """Nothing came over the watch for too long: perhaps there was nothing, perhaps it is dead."""
+
+
 class Watch:
     """Events, until the server ends it in order. One thread iterates, any thread may close it.
 
     Raises what `Connection.ask` would: `KubeRefused` when the server ends it with an error, as it does when it
-    cannot go on from the version that was asked for, `NoAnswer` when it broke or nothing came for too long.
+    cannot go on from the version that was asked for, `NoAnswer` when it broke, `Silence` when nothing has come for
+    `silence_seconds`.
     """
 
-    def __init__(self, request: Request, response: urllib3.BaseHTTPResponse) -> None:
+    def __init__(
+        self, request: Request, response: urllib3.BaseHTTPResponse, silence_seconds: float
+    ) -> None:
         self._request = request
         self._response = response
         self._closed = False
+        # Until now it was the time that the beginning of an answer may take.
+        connection = response.connection
+        if isinstance(connection, HTTPConnection) and connection.sock is not None:
+            connection.sock.settimeout(silence_seconds)
 
     def __iter__(self) -> Iterator[Event]:
         try:
@@ -40,6 +52,8 @@ class Watch:
                 if event.type == "ERROR":
                     raise error_of(self._request, event.object)
                 yield event
+        except urllib3.exceptions.ReadTimeoutError as error:
+            raise Silence(f"{self._request}: nothing came for too long") from error
         except urllib3.exceptions.HTTPError as error:
             if not self._closed:
                 raise NoAnswer(f"{self._request} broke off: {error}") from error
