@@ -96,9 +96,9 @@ class Hands:
 
     def release(self, pod: str) -> None:
         """Take the finalizers away and let the pod go at once."""
-        self._client.patch_pod(pod, {"metadata": {"finalizers": None}})
-        # One whose deletion had been asked for is gone by now.
+        # It may be gone already, and is by the first if its deletion had been asked for.
         with suppress(KubeRefused):
+            self._client.patch_pod(pod, {"metadata": {"finalizers": None}})
             self._client.delete_pod(pod, grace_seconds=0)
 
     def make_node(self, node: dict[str, Any]) -> None:
