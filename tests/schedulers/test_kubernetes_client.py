@@ -570,7 +570,7 @@ def test_a_watch_that_is_cut_off_has_not_ended_in_order(
 def test_a_watch_from_a_version_that_is_forgotten_is_outdated(
     apiserver: ApiServer, client: KubeClient
 ) -> None:
-    apiserver.stop()
+    apiserver.kill()
     apiserver.start()
     listing = client.pods("arvados.org/cluster=nobody")
     with pytest.raises(KubeRefused) as refusal:

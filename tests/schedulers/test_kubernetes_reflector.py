@@ -236,7 +236,7 @@ def test_a_version_that_the_server_has_forgotten_leads_to_a_new_list(bench: Benc
     second = bench.make()
     version = bench.direct.patch_pod(first, {"metadata": {"labels": {"a": "b"}}})
     bench.server.compact(version["metadata"]["resourceVersion"])
-    bench.server.stop()
+    bench.server.kill()
     bench.server.start()
     bench.hands.release(first)
     bench.proxy.cut()
@@ -247,7 +247,7 @@ def test_a_version_that_the_server_has_forgotten_leads_to_a_new_list(bench: Benc
 
 def test_an_outdated_version_is_answered_by_a_list_at_once(bench: Bench) -> None:
     first = bench.make()
-    bench.server.stop()
+    bench.server.kill()
     bench.server.start()
     # Long enough that a pause would be noticed.
     reflector = bench.follow(Pace(3600, 20, 60, 60))

@@ -72,8 +72,8 @@ class PodPicture:
         self._pods: dict[str, Pod] = {}
         self._awaited: dict[str, float] = {}
         """Unique ids of pods that the reflector has not shown yet, and when they had been made, in elapsed seconds."""
-        self._forgotten: set[str] = set()
-        """Unique ids of pods that it may show still."""
+        self._forgotten: dict[str, float] = {}
+        """Unique ids of pods that it may show still, and when they were forgotten."""
 
     def all(self) -> Sequence[Pod]:
         """All there are."""
@@ -94,26 +94,30 @@ class PodPicture:
                 self._pods[pod.name] = pod
                 self._awaited[pod.uid] = now
 
-    def forgotten(self, name: str, uid: str) -> None:
-        """Nobody wants to see it any more."""
+    def forgotten(self, name: str, uid: str, now: float) -> None:
+        """Nobody wants to see it any more, from elapsed seconds `now` on."""
         with self._lock:
             self._awaited.pop(uid, None)
             known = self._pods.get(name)
             # The reflector may have been faster.
             if known is not None and known.uid == uid:
                 del self._pods[name]
-                self._forgotten.add(uid)
+                self._forgotten[uid] = now
 
     def replace(self, items: Sequence[Pod], began: float) -> None:
         """See `Sink`."""
         listed = {pod.uid for pod in items}
         with self._lock:
             before = self._pods
-            self._forgotten &= listed
+            self._forgotten = {
+                uid: since
+                for uid, since in self._forgotten.items()
+                if uid in listed or since >= began
+            }
             self._awaited = {
-                uid: made
-                for uid, made in self._awaited.items()
-                if uid not in listed and made >= began
+                uid: since
+                for uid, since in self._awaited.items()
+                if uid not in listed and since >= began
             }
             pods = {pod.name: pod for pod in before.values() if pod.uid in self._awaited}
             for pod in items:
@@ -141,7 +145,7 @@ class PodPicture:
     def remove(self, item: Pod) -> None:
         """See `Sink`."""
         with self._lock:
-            self._forgotten.discard(item.uid)
+            self._forgotten.pop(item.uid, None)
             self._awaited.pop(item.uid, None)
             known = self._pods.get(item.name)
             gone = known is not None and known.uid == item.uid

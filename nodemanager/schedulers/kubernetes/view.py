@@ -191,7 +191,7 @@ class View:
 
     def forgotten(self, name: str, uid: str) -> None:
         """Nothing holds the pod any more, and its deletion was asked for: it is not in the picture any more."""
-        self._pods.forgotten(name, uid)
+        self._pods.forgotten(name, uid, self._clock.elapsed())
 
     # Inside.
 
