@@ -169,21 +169,25 @@ class SchedulerActor(Actor):
     def _turn(self, now: float) -> None:
         self._turn_told = False
         wait = self._budget.wait(now)
-        if wait > 0 and not self._scheduler.in_process:
-            self._later(now + wait)
-            return
+        is_broke = wait > 0 and not self._scheduler.in_process
+        if is_broke:
+            if not self._scheduler.watches:
+                self._later(now + wait)
+                return
+        may_act = now < self._act_until and not is_broke
         try:
-            if now < self._act_until:
+            if may_act:
                 self._act(now)
             unsettled = self._book.waits_for_poll()
             if unsettled or self._poll_wanted or now >= self._plan.due:
                 self._poll(now)
-            if unsettled and now < self._act_until:
+            if unsettled and may_act:
                 self._act(now)
         except SchedulerError as error:
             self._is_silent(str(error))
         else:
-            waits_for_budget = now + self._budget.wait(now) if self._is_short else math.inf
+            is_short = self._is_short or is_broke
+            waits_for_budget = now + self._budget.wait(now) if is_short else math.inf
             self._later(min(self._plan.due, waits_for_budget))
 
     def _act(self, now: float) -> None:
@@ -284,7 +288,7 @@ class SchedulerActor(Actor):
                 pass
 
     def _poll(self, now: float) -> None:
-        self._spend()
+        self._spend_on_look()
         self._poll_wanted = False
         result: PollResult[Ref] = self._book.polled(self._scheduler.poll(), now)
         try:
@@ -301,7 +305,7 @@ class SchedulerActor(Actor):
         self._is_heard()
 
     def _nodes(self) -> tuple[Node, ...]:
-        self._spend()
+        self._spend_on_look()
         return tuple(self._scheduler.nodes())
 
     # Patience.
@@ -331,6 +335,10 @@ class SchedulerActor(Actor):
 
     def _spend(self) -> None:
         self._budget.spend(self._clock.elapsed())
+
+    def _spend_on_look(self) -> None:
+        if not self._scheduler.watches:
+            self._spend()
 
     def _report(self, reports: Iterable[tuple[Ref, JobReport]]) -> None:
         for owner, report in reports:

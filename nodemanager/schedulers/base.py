@@ -142,6 +142,10 @@ class Scheduler(abc.ABC):
     in_process: ClassVar[bool] = False
     """True when a call costs no command of a foreign program, and so is not throttled."""
 
+    watches: ClassVar[bool] = False
+    """True when `poll` and `nodes` cost no command: what they tell is always at hand. The actor does not wait for its
+    budget with them then."""
+
     on_this_machine: ClassVar[bool] = False
     """True when all jobs run on the daemon's own machine, and so reach what listens on its loopback."""
 

@@ -11,10 +11,12 @@ from nodemanager.model import parse_time
 from nodemanager.schedulers.kubernetes.names import (
     ASKED,
     CANCELLED,
+    COMMAND,
     CONTAINER,
     EXCLUSIVE,
     FINALIZER,
     HOPELESS,
+    RUNS,
     Asked,
 )
 from nodemanager.schedulers.kubernetes.quantities import (
@@ -63,6 +65,8 @@ class Pod:
     message: str
     requests: Amounts
     exclusive: bool = False
+    runs_command: bool = False
+    """It is the container's own command, not a runner."""
     asked: Asked = field(default_factory=Asked)
     ram_limit_bytes: int = 0
     deadline_seconds: int = 0
@@ -144,6 +148,7 @@ def parse_pod(value: Mapping[str, Any], gpu_resources: Sequence[str] = GPU_RESOU
         grace_seconds=grace,
         cancelled=annotations.get(CANCELLED, ""),
         hopeless=annotations.get(HOPELESS, ""),
+        runs_command=annotations.get(RUNS) == COMMAND,
         disruption=_disruption(conditions.get("DisruptionTarget")),
     )
 
