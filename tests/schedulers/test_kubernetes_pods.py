@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nodemanager.model import ContainerState, JobState, parse_time
 from nodemanager.outcome import End, EndKind, judge
 from nodemanager.schedulers.kubernetes.ends import DISRUPTIONS, EVENTS, POD_REASONS, Noted
-from nodemanager.schedulers.kubernetes.names import CANCELLED, HOPELESS
+from nodemanager.schedulers.kubernetes.names import CANCELLED, COMMAND, HOPELESS, RUNS
 from nodemanager.schedulers.kubernetes.pod import remembering
 from nodemanager.schedulers.kubernetes.pods import (
     Host,
@@ -293,6 +293,18 @@ def test_an_operator_who_is_sure_can_end_a_pod_on_a_node_that_is_silent() -> Non
     pod = pod_of("lostgone")
     assert end_of(pod, Host.DOWN) == End(EndKind.NODE_LOST, detail="node k1 is not ready")
     assert end_of(pod, Host.CORDONED) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "is_it"), [("exit7", True), ("notfound", True), ("gone", True), ("toobig", False)]
+)
+def test_a_pod_that_is_the_command_runs_it_under_its_own_id(name: str, is_it: bool) -> None:
+    value = sample(name)
+    assert job_of(parse_pod(value)).runner_id == ""
+    value["metadata"]["annotations"][RUNS] = "runner"
+    assert job_of(parse_pod(value)).runner_id == ""
+    value["metadata"]["annotations"][RUNS] = COMMAND
+    assert job_of(parse_pod(value)).runner_id == (value["metadata"]["uid"] if is_it else "")
 
 
 # Why it waits, and for how long.

@@ -66,7 +66,7 @@ class Pod:
     requests: Amounts
     exclusive: bool = False
     runs_command: bool = False
-    """It is the container's own command, not a runner."""
+    """What it runs is the container's own command, not a runner."""
     asked: Asked = field(default_factory=Asked)
     ram_limit_bytes: int = 0
     deadline_seconds: int = 0
@@ -130,6 +130,7 @@ def parse_pod(value: Mapping[str, Any], gpu_resources: Sequence[str] = GPU_RESOU
         message=status.get("message") or "",
         requests=requests_of(spec, gpu_resources),
         exclusive=EXCLUSIVE in annotations,
+        runs_command=annotations.get(RUNS) == COMMAND,
         asked=Asked.from_annotation(annotations.get(ASKED, "")),
         ram_limit_bytes=in_units(limits.get("memory", 0)),
         deadline_seconds=int(spec.get("activeDeadlineSeconds") or 0),
@@ -148,7 +149,6 @@ def parse_pod(value: Mapping[str, Any], gpu_resources: Sequence[str] = GPU_RESOU
         grace_seconds=grace,
         cancelled=annotations.get(CANCELLED, ""),
         hopeless=annotations.get(HOPELESS, ""),
-        runs_command=annotations.get(RUNS) == COMMAND,
         disruption=_disruption(conditions.get("DisruptionTarget")),
     )
 

@@ -7,7 +7,6 @@ unless its command had ended before that.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable
 from enum import Enum
 
@@ -62,20 +61,15 @@ class Host(Enum):
 def job_of(pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = ()) -> Job:
     """The pod as a job."""
     end = end_of(pod, host, events)
+    has_started = pod.started_at is not None
+    # One that could not be started has ended as a command, too.
+    runner = pod.uid if pod.runs_command and (has_started or pod.ended is not None) else ""
     if end is not None:
-        # A command that could not be started is the container's end, too, where that is the request's fault.
-        own = pod.started_at is not None or end.kind in (EndKind.EXITED, EndKind.SIGNALLED)
-        return Job(
-            pod.name,
-            JobState.ENDED,
-            pod.uid,
-            pod.node,
-            end=end,
-            runner_id=_runner(pod) if own else "",
-        )
-    if pod.started_at is not None:
-        return Job(pod.name, JobState.RUNNING, pod.uid, pod.node, runner_id=_runner(pod))
-    return Job(pod.name, JobState.WAITING, pod.uid, pod.node, waiting_words(pod))
+        state = JobState.ENDED
+    else:
+        state = JobState.RUNNING if has_started else JobState.WAITING
+    words = waiting_words(pod) if state is JobState.WAITING else ""
+    return Job(pod.name, state, pod.uid, pod.node, words, end, runner)
 
 
 def waiting_words(pod: Pod, trouble: str = "") -> str:
@@ -144,10 +138,6 @@ def end_of(pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = ()) ->
 # Inside.
 
 
-def _runner(pod: Pod) -> str:
-    return pod.uid if pod.runs_command else ""
-
-
 def _end_by_reason(pod: Pod) -> End:
     if pod.reason != DEADLINE:
         return end_by_pod_reason(pod.reason, pod.message)
@@ -186,10 +176,8 @@ def _end_of_command(pod: Pod, ended: Ended) -> End:
         return End(EndKind.OUT_OF_MEMORY, asked=asked, limit=pod.ram_limit_bytes)
     if ended.reason in NOT_STARTED:
         return end_by_start_error(ended.message)
-    # Runtimes tell a signal as shells do.
-    number = ended.signal or ended.exit_code - 128
-    if 0 < number <= signal.NSIG:
-        return End(EndKind.SIGNALLED, number, detail=ended.message)
+    if ended.signal:
+        return End(EndKind.SIGNALLED, ended.signal, detail=ended.message)
     return End(EndKind.EXITED, ended.exit_code, detail=ended.message)
 
 
