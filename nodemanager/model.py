@@ -377,6 +377,8 @@ class Node:
     """It can be taken away at any time (spot): only for containers that said they bear that."""
     admitted: bool = False
     """It is there because a node manager of this cluster had it admitted: with its machine it has to go."""
+    machine: str = ""
+    """The cloud's id of its machine, where the scheduler knows it: a node need not have the name that we gave."""
 
 
 NODE_VARIABLE = "NODEMANAGER_NODE"

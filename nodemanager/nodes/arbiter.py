@@ -108,6 +108,8 @@ class ArbiterActor(Actor):
         self._places = Places()
         self._machine_hosts: frozenset[str] = frozenset()
         """Of all machines of this cluster, whoever ordered them, by the last list."""
+        self._hosts_by_machine: dict[str, str] = {}
+        """By the cloud's ids: for schedulers that know machines by these."""
         self._scheduler_nodes: dict[str, Node] = {}
         self._heard: dict[str, float | None] = {"cloud": None, "scheduler": None, "API": None}
         self._lessons = Lessons()
@@ -215,6 +217,10 @@ class ArbiterActor(Actor):
         if self._around is None:
             return
         self._machine_hosts = frozenset(host_of(node) for node in nodes)
+        # A machine that is gone may have left its node in the scheduler.
+        left = {node.machine for node in self._scheduler_nodes.values()}
+        kept = {id_: host for id_, host in self._hosts_by_machine.items() if id_ in left}
+        self._hosts_by_machine = kept | {node.cloud_id: host_of(node) for node in nodes}
         listed = {node.name: node for node in nodes if self._template.is_ours(node)}
         for name, node in listed.items():
             if name not in self._fleet:
@@ -224,7 +230,8 @@ class ArbiterActor(Actor):
 
     def _see_scheduler(self, view: SchedulerView) -> None:
         self._heard["scheduler"] = view.asked_at
-        self._scheduler_nodes = {node.name: node for node in view.nodes}
+        known = self._hosts_by_machine
+        self._scheduler_nodes = {known.get(node.machine, node.name): node for node in view.nodes}
         self._fleet.show_scheduler(self._scheduler_nodes, view.asked_at)
         if self._to.admits and self._hears_cloud:
             hosts = self._fleet.hosts | self._machine_hosts

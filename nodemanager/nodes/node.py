@@ -278,10 +278,10 @@ class NodeActor(Actor):
             case NodeStep.DRAIN:
                 self._change(drain=Asked.YES, node_order_at=elapsed)
                 reason = situation.drain_reason
-                around.scheduler.tell(Drain(situation.host, reason, self.actor_ref))
+                around.scheduler.tell(Drain(situation.node_name, reason, self.actor_ref))
             case NodeStep.RESUME:
                 self._change(resume_asked=True, node_order_at=elapsed)
-                around.scheduler.tell(Resume(situation.host, self.actor_ref))
+                around.scheduler.tell(Resume(situation.node_name, self.actor_ref))
             case NodeStep.DESTROY:
                 self._destroy()
             case NodeStep.LET_GO if not self._doubtful:
@@ -342,7 +342,7 @@ class NodeActor(Actor):
         """Give back what it had: the place in the scheduler, the record at the API."""
         around, situation = self._around, self._situation
         if around.admits and situation.admission is Asked.DONE:
-            around.scheduler.tell(Remove(situation.host))
+            around.scheduler.tell(Remove(situation.node_name))
             self._change(admission=Asked.NO)
         if around.records is not None and situation.record_uuid:
             around.records.tell(CleanRecord(situation.record_uuid, epitaph(situation)))

@@ -155,6 +155,11 @@ class NodeSituation:
     """Why there will be no machine: it was forgone, or refused. Empty otherwise."""
 
     @property
+    def node_name(self) -> str:
+        """What the scheduler calls it: not always as we do."""
+        return self.host if self.node is None else self.node.name
+
+    @property
     def may_be_withdrawn(self) -> bool:
         """Whether neither the cloud has been asked for it, nor anybody else who would have to be told."""
         return self.created is Asked.NO and Asked.YES not in (self.record, self.admission)

@@ -170,10 +170,9 @@ class SchedulerActor(Actor):
         self._turn_told = False
         wait = self._budget.wait(now)
         is_broke = wait > 0 and not self._scheduler.in_process
-        if is_broke:
-            if not self._scheduler.watches:
-                self._later(now + wait)
-                return
+        if is_broke and not self._scheduler.watches:
+            self._later(now + wait)
+            return
         may_act = now < self._act_until and not is_broke
         try:
             if may_act:

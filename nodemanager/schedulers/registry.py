@@ -14,6 +14,7 @@ SCHEDULERS: Plugins[Scheduler] = Plugins(
         "local": "nodemanager.schedulers.local:LocalScheduler",
         "fake": "nodemanager.schedulers.fake:FakeScheduler",
         "slurm": "nodemanager.schedulers.slurm.scheduler:SlurmScheduler",
+        "kubernetes": "nodemanager.schedulers.kubernetes.scheduler:KubernetesScheduler",
         "sge": "nodemanager.schedulers.sge.scheduler:GridEngineScheduler",
     },
 )

@@ -7,7 +7,7 @@ is tried twice here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -205,7 +205,9 @@ class KubeClient:
         path = f"{self._in_namespace(namespace)}/pods/{quote(name, safe='')}/eviction"
         self._ask("POST", path, body)
 
-    def pod_log(self, name: str, container: str, *, limit_bytes: int = 0) -> Iterator[bytes]:
+    def pod_log(
+        self, name: str, container: str, *, limit_bytes: int = 0
+    ) -> Generator[bytes, None, None]:
         """What the container has printed so far, as it comes; close it when it is not read to its end."""
         query: dict[str, str | int] = {"container": container}
         if limit_bytes:
@@ -334,7 +336,7 @@ def _delete_options(uid: str, grace_seconds: int | None) -> dict[str, Any]:
     return options
 
 
-def _stream(request: Request, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+def _stream(request: Request, response: urllib3.BaseHTTPResponse) -> Generator[bytes, None, None]:
     with closing(response):
         try:
             while chunk := response.read1(1 << 16):

@@ -20,7 +20,7 @@ from nodemanager.schedulers.kubernetes.quantities import (
 _REPELS = frozenset({"NoSchedule", "NoExecute"})
 _STATE_TAINTS = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 """How the keys of taints begin that say how a node is, not whom it is for: Kubernetes sets and removes them itself."""
-_FIXED_OWNERS = frozenset({"DaemonSet", "Node"})
+FIXED_OWNERS = frozenset({"DaemonSet", "Node"})
 """Kinds whose pods belong to their node and never leave it."""
 
 
@@ -191,6 +191,7 @@ class KubeNode:
             partitions=rules.partitions_of(self),
             reason=closed if self.ready else self.ready_words,
             preemptible=rules.is_preemptible(self),
+            machine=self.provider_id.rpartition("/")[2],
         )
 
 
@@ -229,5 +230,5 @@ def parse_tenant(value: Mapping[str, Any], gpu_resources: Sequence[str] = GPU_RE
         uid=metadata["uid"],
         node=sys.intern(spec.get("nodeName") or ""),
         requests=requests_of(spec, gpu_resources),
-        fixed=any(owner.get("kind") in _FIXED_OWNERS for owner in owners),
+        fixed=any(owner.get("kind") in FIXED_OWNERS for owner in owners),
     )

@@ -189,6 +189,10 @@ class View:
         """What the server answered when it made a pod: that is in the picture from now on."""
         self._pods.created(self._parse_pod(value), self._clock.elapsed())
 
+    def changed_node(self, value: Mapping[str, Any]) -> None:
+        """What the server answered when it changed a node."""
+        self._nodes.upsert(parse_node(value, self._rules.gpu_resources))
+
     def forgotten(self, name: str, uid: str) -> None:
         """Nothing holds the pod any more, and its deletion was asked for: it is not in the picture any more."""
         self._pods.forgotten(name, uid, self._clock.elapsed())

@@ -125,7 +125,7 @@ class SlurmNode:
             self.partitions,
             self.reason.removesuffix(mark),
             bool(self.partitions) and set(self.partitions) <= set(preemptible),
-            self.comment.startswith(owner),
+            admitted=self.comment.startswith(owner),
         )
 
 
