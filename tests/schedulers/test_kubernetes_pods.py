@@ -184,8 +184,10 @@ def test_what_we_cancelled_is_cancelled(name: str) -> None:
     assert end == End(EndKind.CANCELLED, detail="us")
 
 
-def test_a_cancelled_command_that_was_done_is_complete() -> None:
-    assert end_of(parse_pod(annotated("delterm0", cancelled="us"))) == End(EndKind.EXITED, 0)
+def test_a_command_that_ends_well_when_it_is_told_to_was_cancelled() -> None:
+    assert end_of(parse_pod(annotated("delterm0", cancelled="us"))) == End(
+        EndKind.CANCELLED, detail="us"
+    )
 
 
 def test_a_command_that_had_ended_before_it_was_cancelled_keeps_its_exit() -> None:

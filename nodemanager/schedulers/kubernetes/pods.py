@@ -7,6 +7,7 @@ unless its command had ended before that.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from enum import Enum
 
@@ -176,8 +177,10 @@ def _end_of_command(pod: Pod, ended: Ended) -> End:
         return End(EndKind.OUT_OF_MEMORY, asked=asked, limit=pod.ram_limit_bytes)
     if ended.reason in NOT_STARTED:
         return end_by_start_error(ended.message)
-    if ended.signal:
-        return End(EndKind.SIGNALLED, ended.signal, detail=ended.message)
+    # Runtimes tell a death by signal as shells do, and seldom which signal it was.
+    number = ended.signal or ended.exit_code - 128
+    if 0 < number < signal.NSIG:
+        return End(EndKind.SIGNALLED, number, detail=ended.message)
     return End(EndKind.EXITED, ended.exit_code, detail=ended.message)
 
 
@@ -186,10 +189,9 @@ def _ended_before(pod: Pod, moment: float | None) -> bool:
     ended = pod.ended
     if ended is None or ended.reason == LOST_TRACK:
         return False
-    if ended.exit_code == 0:
-        return True
     if ended.finished_at is None or moment is None:
         return False
+    # In whole seconds; of a command that ends well when it is told to nobody knows whether it had done its work.
     return ended.finished_at < moment
 
 
