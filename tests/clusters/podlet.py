@@ -2,7 +2,7 @@
 
 It serves a real API server, scheduler and controllers: registers nodes, keeps them alive, runs what is bound to them
 and reports what a kubelet of 1.20 does. Left out: images, isolation, more than one container in a pod, probes and hooks,
-restarts (restartPolicy is taken to be Never), volumes other than emptyDir, Secret, ConfigMap, hostPath and claims of such.
+restarts (restartPolicy is taken to be Never), admission by the node, volumes other than emptyDir, Secret, ConfigMap, hostPath and claims of such.
 
 `python -m tests.clusters.podlet --kubeconfig FILE --name n1 --root DIR` is one node until TERM.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.clusters.podlet_api import Access, Api
+from tests.clusters.podlet_bootstrap import bootstrap
 from tests.clusters.podlet_logs import Log, LogServer
 from tests.clusters.podlet_node import NodeAgent, PodletNode
 from tests.clusters.podlet_process import Processes
@@ -39,7 +40,7 @@ class Podlet:
         directory: Path,
         nodes: Iterable[PodletNode] = (),
         *,
-        heartbeat_seconds: float = 2.0,
+        heartbeat_seconds: float = 1.0,
     ) -> None:
         self._access = access
         self._directory = directory
@@ -128,6 +129,11 @@ def main() -> None:
     parser.add_argument("--taint", action="append", default=[], metavar="KEY=VALUE:EFFECT")
     parser.add_argument("--provider-id", default="")
     parser.add_argument("--root", type=Path, required=True, help="directory for its pods")
+    parser.add_argument(
+        "--bootstrap",
+        action="store_true",
+        help="get a certificate with the token of the kubeconfig",
+    )
     given = parser.parse_args()
     node = PodletNode(
         given.name,
@@ -141,7 +147,10 @@ def main() -> None:
     )
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    with Podlet(Access.from_kubeconfig(given.kubeconfig), given.root, [node]):
+    access = Access.from_kubeconfig(given.kubeconfig)
+    if given.bootstrap:
+        access = bootstrap(access, node.name, given.root)
+    with Podlet(access, given.root, [node]):
         sys.stdout.write(f"node {node.name} is there\n")
         sys.stdout.flush()
         signal.sigwait(ends)

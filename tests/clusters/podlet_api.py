@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 from collections.abc import Iterator
@@ -23,10 +24,12 @@ class Access:
     """Where the API server is and who we are to it."""
 
     server: str
-    ca: Path
+    ca: Path | None = None
     token: str = ""
     certificate: Path | None = None
     key: Path | None = None
+    ca_pem: str = ""
+    """Instead of the file."""
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> Self:
@@ -45,10 +48,11 @@ class Access:
 
         return cls(
             cluster["server"],
-            path.parent / cluster["certificate-authority"],
+            file(cluster.get("certificate-authority")),
             user.get("token", ""),
             file(user.get("client-certificate")),
             file(user.get("client-key")),
+            base64.b64decode(cluster.get("certificate-authority-data", "")).decode("ascii"),
         )
 
 
@@ -65,7 +69,7 @@ class Api:
 
     def __init__(self, access: Access) -> None:
         self._server = access.server
-        context = ssl.create_default_context(cafile=str(access.ca))
+        context = ssl.create_default_context(cafile=access.ca, cadata=access.ca_pem or None)
         if access.certificate:
             context.load_cert_chain(access.certificate, access.key)
         headers = {"User-Agent": "podlet", "Accept": "application/json"}
