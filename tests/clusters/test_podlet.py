@@ -59,9 +59,20 @@ class Bench:
     def until(self, condition: Callable[[], object], what: str) -> None:
         self.cluster.wait_until(condition, 20, what)
 
+    def phase(self, path: str, phase: str) -> Any:
+        def reached() -> bool:
+            return bool(self.cluster.api("GET", path)["status"].get("phase") == phase)
+
+        self.until(reached, f"{path} is {phase}")
+        return self.cluster.api("GET", path)["status"]
+
     def reaches(self, name: str, phase: str) -> Any:
-        self.until(lambda: self.get(name)["status"]["phase"] == phase, f"{name} is {phase}")
-        return self.get(name)["status"]
+        return self.phase(self._path(name), phase)
+
+    def pid(self, started: Path) -> int:
+        """Of a probe, once it runs."""
+        self.until(lambda: started.exists() and started.read_text().endswith("\n"), "it runs")
+        return int(started.read_text())
 
     def says(self, name: str, reason: str) -> Any:
         def waiting() -> Any:
@@ -195,10 +206,10 @@ def test_whatever_a_container_leaves_behind_ends_with_it(bench: Bench, tmp_path:
     pids = tmp_path / "pids"
     started = tmp_path / "started"
     name = bench.pod([sys.executable, probe.__file__, "spawn", str(started), str(pids)])
-    bench.until(started.exists, "its processes run")
+    pid = bench.pid(started)
     left = [int(pid) for pid in pids.read_text().split()]
     assert all(map(runs, left))
-    os.kill(int(started.read_text()), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     assert bench.ended(name)["exitCode"] == 137
     assert not any(map(runs, left))
 
@@ -320,23 +331,16 @@ def test_a_claim_of_a_directory_of_the_host(bench: Bench, tmp_path: Path) -> Non
     name = f"v-{uuid4().hex[:8]}"
     size, modes = {"storage": "1Gi"}, ["ReadWriteMany"]
     volume = {"hostPath": {"path": str(tmp_path / "host")}, "capacity": size, "accessModes": modes}
-    body = {
-        "metadata": {"name": name},
-        "spec": {
-            **volume,
-            "storageClassName": "",
-            "claimRef": {"namespace": bench.namespace, "name": name},
-        },
-    }
-    bench.cluster.api("POST", "/api/v1/persistentvolumes", body)
+    volumes = "/api/v1/persistentvolumes"
+    body = {"metadata": {"name": name}, "spec": {**volume, "storageClassName": ""}}
+    bench.cluster.api("POST", volumes, body)
+    # A claim that comes before its volume is known waits for the controllers' next round.
+    bench.phase(f"{volumes}/{name}", "Available")
     claim = {"accessModes": modes, "resources": {"requests": size}, "volumeName": name}
     body = {"metadata": {"name": name}, "spec": {**claim, "storageClassName": ""}}
     claims = f"/api/v1/namespaces/{bench.namespace}/persistentvolumeclaims"
     bench.cluster.api("POST", claims, body)
-    bench.until(
-        lambda: bench.cluster.api("GET", f"{claims}/{name}")["status"]["phase"] == "Bound",
-        "the claim is bound",
-    )
+    bench.phase(f"{claims}/{name}", "Bound")
     pod = bench.pod(
         ["sh", "-c", "echo out > /out/file"],
         spec={"volumes": [{"name": "out", "persistentVolumeClaim": {"claimName": name}}]},
@@ -344,7 +348,7 @@ def test_a_claim_of_a_directory_of_the_host(bench: Bench, tmp_path: Path) -> Non
     )
     bench.reaches(pod, "Succeeded")
     assert (tmp_path / "host" / "below" / "file").read_text() == "out\n"
-    bench.cluster.api("DELETE", f"/api/v1/persistentvolumes/{name}")
+    bench.cluster.api("DELETE", f"{volumes}/{name}")
 
 
 # Logs.
@@ -364,9 +368,9 @@ def test_a_log_is_followed_to_its_end(bench: Bench) -> None:
 def test_a_lost_node_is_not_ready_and_its_processes_are_dead(bench: Bench, tmp_path: Path) -> None:
     started = tmp_path / "started"
     name = bench.pod([sys.executable, probe.__file__, "hold", str(started), "never"])
-    bench.until(started.exists, "it runs")
+    pid = bench.pid(started)
     bench.podlet.lose(bench.node)
-    bench.until(lambda: not runs(int(started.read_text())), "its process is dead")
+    bench.until(lambda: not runs(pid), "its process is dead")
     bench.until(lambda: bench.node_ready() == "Unknown", "the node is found to be lost")
     assert bench.get(name)["status"]["phase"] == "Running"
     bench.podlet.add(PodletNode(bench.node))
@@ -418,12 +422,12 @@ def test_a_machine_with_a_bootstrap_token_joins(bench: Bench, tmp_path: Path) ->
             [sys.executable, probe.__file__, "hold", str(started), "never"],
             spec={"nodeSelector": {"pool": "elastic"}, "tolerations": [toleration]},
         )
-        bench.until(started.exists, "the pod runs there")
+        pid = bench.pid(started)
         assert bench.get(pod)["spec"]["nodeName"] == name
         node = bench.cluster.api("GET", f"/api/v1/nodes/{name}")
         assert node["spec"]["providerID"] == f"x://{name}"
         daemon.kill()
-        bench.until(lambda: not runs(int(started.read_text())), "its processes die with it")
+        bench.until(lambda: not runs(pid), "its processes die with it")
     finally:
         daemon.wipe_out()
         with suppress(requests.HTTPError):
