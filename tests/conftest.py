@@ -114,10 +114,21 @@ def kubernetes() -> Iterator[KubernetesCluster]:
     running.__exit__()
 
 
+@pytest.fixture(scope="session")
+def kubernetes_api() -> Iterator[KubernetesCluster]:
+    """A Kubernetes API server alone, that lives as long as the tests: whoever uses it leaves it running."""
+    try:
+        running = KubernetesCluster(KubernetesSettings(alone=True)).__enter__()
+    except KubernetesMissing as error:
+        pytest.skip(str(error))
+    yield running
+    running.__exit__()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a Kubernetes is marked so, for `make test-kubernetes`."""
     for item in items:
-        if "kubernetes" in getattr(item, "fixturenames", ()):
+        if not {"kubernetes", "kubernetes_api"}.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kubernetes)
 
 

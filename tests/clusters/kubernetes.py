@@ -59,6 +59,8 @@ class KubernetesCluster:
     authority: Authority
     admin_kubeconfig: Path
     admin_token: str
+    guest_token: str
+    """Of somebody who has no rights but those that a test gives to the user `guest`."""
     env: Mapping[str, str]
     """For kubectl and for the daemon under test: the process's own, with KUBECONFIG and a PATH."""
 
@@ -196,6 +198,12 @@ class KubernetesCluster:
         for daemon in self._apiservers:
             daemon.kill()
 
+    def compact(self, version: str) -> None:
+        """Let the store forget how everything was before that `resourceVersion`."""
+        url = f"{self.etcd_url}/v3/kv/compaction"
+        answer = self._session.post(url, json={"revision": version}, timeout=30)
+        answer.raise_for_status()
+
     def wait_until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         """Raises `ClusterFailed`, with the last lines of the logs."""
         wait_until(condition, seconds, what, self._logs)
@@ -217,6 +225,14 @@ class KubernetesCluster:
         self._make_credentials()
         self._daemon("etcd", *etcd_arguments(self._ports, den.path / "etcd"))
         self.start_apiserver()
+        if self.settings.alone:
+            self.wait_until(
+                self._has_default_namespace, 60, "the API server has made its namespaces"
+            )
+        else:
+            self._start_controllers()
+
+    def _start_controllers(self) -> None:
         controllers = self.kubeconfig("controllers", self._users["system:kube-controller-manager"])
         self._daemon(
             "kube-controller-manager",
@@ -238,7 +254,7 @@ class KubernetesCluster:
         users = Users.new()
         users.write(self._pki / "tokens.csv")
         self._users = users.tokens
-        self.admin_token = self._users["admin"]
+        self.admin_token, self.guest_token = self._users["admin"], self._users["guest"]
         self.admin_kubeconfig = self.kubeconfig("admin", self.admin_token)
         # KUBERNETES_*: what a pod's environment says of its cluster; this is another one.
         self.env = MappingProxyType(
@@ -266,6 +282,11 @@ class KubernetesCluster:
         with suppress(requests.RequestException):
             url = f"{self.server}/readyz"
             return requests.get(url, verify=str(self.ca_file), timeout=5).status_code == 200
+        return False
+
+    def _has_default_namespace(self) -> bool:
+        with suppress(requests.RequestException):
+            return bool(self.api("GET", "/api/v1/namespaces/default"))
         return False
 
     def _wait_for_service_account(self, namespace: str, name: str) -> None:

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from cryptography import x509
@@ -30,6 +31,8 @@ class KubernetesSettings:
     addresses: tuple[str, ...] = ()
     """More addresses of this machine that the API server's certificate is for."""
     listen: str = "127.0.0.1"
+    alone: bool = False
+    """The API server and its store, and nobody who would do anything to pods or nodes: the tests do that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,14 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class Users:
-    """The tokens of those who have one by a file, by user name."""
+    """The tokens of those who have one by a file, by user name. Of a guest nothing is known, and RBAC lets it do nothing."""
 
     tokens: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def new(cls) -> Users:
         """Fresh ones."""
-        names = ("admin", "system:kube-controller-manager", "system:kube-scheduler")
+        names = ("admin", "guest", "system:kube-controller-manager", "system:kube-scheduler")
         return cls({name: secrets.token_hex(16) for name in names})
 
     def write(self, path: Path) -> None:
@@ -120,7 +123,7 @@ class Authority:
         return path
 
 
-def write_kubeconfig(path: Path, server: str, authority: Path, user: Mapping[str, str]) -> Path:
+def write_kubeconfig(path: Path, server: str, authority: Path, user: Mapping[str, Any]) -> Path:
     """A kubeconfig for one user: `user` is a token, or a client certificate and key."""
     value = {
         "apiVersion": "v1",
@@ -151,6 +154,8 @@ def etcd_arguments(ports: Endpoints, data: Path) -> list[str]:
 
 def apiserver_arguments(ports: Endpoints, pki: Path, settings: KubernetesSettings) -> list[str]:
     """With everything that a cluster has by default, RBAC above all."""
+    # What these wait for, or do for the time being, controllers have to follow up.
+    alone = ["--disable-admission-plugins=ServiceAccount,TaintNodesByCondition"]
     return [
         f"--etcd-servers=http://127.0.0.1:{ports.etcd}",
         f"--bind-address={settings.listen}", "--advertise-address=127.0.0.1",
@@ -168,6 +173,7 @@ def apiserver_arguments(ports: Endpoints, pki: Path, settings: KubernetesSetting
         f"--service-account-signing-key-file={pki}/service-accounts.key",
         f"--service-account-key-file={pki}/service-accounts.key",
         "--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
+        *(alone if settings.alone else ()),
     ]  # fmt: skip
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from nodemanager.model import new_uuid
 from nodemanager.schedulers.kubernetes.client import KubeClient, KubeRefused
 from nodemanager.schedulers.kubernetes.names import ASKED, CONTAINER, FINALIZER, Asked, labels_of
+from tests.clusters.kubernetes import KubernetesCluster
+from tests.clusters.kubernetes_conf import write_kubeconfig
 from tests.clusters.processes import wait_until
 
 OURS, THEIRS = "zzzzz", "yyyyy"
@@ -76,6 +79,14 @@ def _status(state: dict[str, Any]) -> dict[str, Any]:
         "ready": False,
         "restartCount": 0,
     }
+
+
+def kubeconfig(kubernetes: KubernetesCluster, user: str = "admin", port: int = 0) -> Path:
+    """For `admin` or `guest`, by way of a proxy at that port."""
+    token = {"admin": kubernetes.admin_token, "guest": kubernetes.guest_token}[user]
+    path = kubernetes.directory / f"{user}-{port}.kubeconfig"
+    server = f"https://127.0.0.1:{port or kubernetes.port}"
+    return write_kubeconfig(path, server, kubernetes.ca_file, {"token": token})
 
 
 class Hands:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes.config import incluster_config
 
 from nodemanager.errors import NodeManagerError, SchedulerError
@@ -22,18 +21,19 @@ from nodemanager.schedulers.kubernetes.client import (
     Silence,
 )
 from nodemanager.schedulers.kubernetes.names import not_ours, ours
-from tests.clusters.apiserver import ApiServer
 from tests.clusters.faultproxy import Answer, Fault, FaultProxy, fault_proxy
+from tests.clusters.kubernetes import KubernetesCluster
+from tests.clusters.kubernetes_conf import write_kubeconfig
 from tests.clusters.tcpproxy import TcpProxy, tcp_proxy
-from tests.schedulers.kubernetes_objects import OURS, Hands, node_json, pod_json
+from tests.schedulers.kubernetes_objects import OURS, Hands, kubeconfig, node_json, pod_json
 
 NOBODY = 1
 """A port on which nobody listens."""
 
 
 @pytest.fixture
-def client(apiserver: ApiServer) -> Iterator[KubeClient]:
-    with closing(KubeClient(Access(apiserver.kubeconfig()), "default")) as client:
+def client(kubernetes_api: KubernetesCluster) -> Iterator[KubeClient]:
+    with closing(KubeClient(Access(kubeconfig(kubernetes_api)), "default")) as client:
         yield client
 
 
@@ -43,8 +43,8 @@ def hands(client: KubeClient) -> Hands:
 
 
 @pytest.fixture
-def proxy(apiserver: ApiServer) -> Iterator[TcpProxy]:
-    with tcp_proxy(apiserver.port) as proxy:
+def proxy(kubernetes_api: KubernetesCluster) -> Iterator[TcpProxy]:
+    with tcp_proxy(kubernetes_api.port) as proxy:
         yield proxy
 
 
@@ -116,12 +116,14 @@ def test_two_thousand_pods_are_listed_in_pages_that_show_one_moment(client: Kube
     assert not client.list(listing)
 
 
-def test_turning_pages_too_slowly_is_told(apiserver: ApiServer, client: KubeClient) -> None:
+def test_turning_pages_too_slowly_is_told(
+    kubernetes_api: KubernetesCluster, client: KubeClient
+) -> None:
     names = [client.create_pod(pod_json("slow1"))["metadata"]["name"] for _ in range(2)]
     pages = client.pages(client.pods("arvados.org/cluster=slow1"), limit=1)
     next(pages)
     changed = client.patch_pod(names[0], {"metadata": {"labels": {"a": "b"}}})
-    apiserver.compact(changed["metadata"]["resourceVersion"])
+    kubernetes_api.compact(changed["metadata"]["resourceVersion"])
     with pytest.raises(KubeRefused) as refusal:
         next(pages)
     assert refusal.value.is_outdated
@@ -179,9 +181,9 @@ def test_an_eviction_is_refused_by_a_budget(client: KubeClient, hands: Hands) ->
     client.delete_node("evict-node")
 
 
-def test_rights_are_known(apiserver: ApiServer, client: KubeClient) -> None:
+def test_rights_are_known(kubernetes_api: KubernetesCluster, client: KubeClient) -> None:
     assert client.may("create", "pods")
-    with closing(KubeClient(Access(apiserver.kubeconfig("guest")), "default")) as guest:
+    with closing(KubeClient(Access(kubeconfig(kubernetes_api, "guest")), "default")) as guest:
         assert not guest.may("get", "pods/log")
         assert not guest.may("list", "nodes", namespace="")
         with pytest.raises(KubeRefused) as refusal:
@@ -244,9 +246,14 @@ def test_errors_that_are_not_ours_are_raised(client: KubeClient) -> None:
         client.many(fail, [1, 2])
 
 
-def test_a_dead_server_is_not_asked_for_each_of_many(apiserver: ApiServer, proxy: TcpProxy) -> None:
+def test_a_dead_server_is_not_asked_for_each_of_many(
+    kubernetes_api: KubernetesCluster, proxy: TcpProxy
+) -> None:
     access = Access(
-        apiserver.kubeconfig(port=proxy.port), connect_seconds=0.3, read_seconds=0.3, concurrency=4
+        kubeconfig(kubernetes_api, port=proxy.port),
+        connect_seconds=0.3,
+        read_seconds=0.3,
+        concurrency=4,
     )
     with closing(KubeClient(access, "default")) as client:
         client.version()
@@ -261,15 +268,17 @@ def test_a_dead_server_is_not_asked_for_each_of_many(apiserver: ApiServer, proxy
 # Silence.
 
 
-def test_nobody_there_is_no_answer(tmp_path: Path, apiserver: ApiServer) -> None:
-    client = KubeClient(Access(apiserver.kubeconfig(port=NOBODY)), "default")
+def test_nobody_there_is_no_answer(tmp_path: Path, kubernetes_api: KubernetesCluster) -> None:
+    client = KubeClient(Access(kubeconfig(kubernetes_api, port=NOBODY)), "default")
     with pytest.raises(NoAnswer, match=r"127\.0\.0\.1:1 does not answer GET /version"):
         client.version()
     client.close()
 
 
-def test_a_server_that_hangs_is_no_answer(apiserver: ApiServer, proxy: TcpProxy) -> None:
-    access = Access(apiserver.kubeconfig(port=proxy.port), read_seconds=0.3)
+def test_a_server_that_hangs_is_no_answer(
+    kubernetes_api: KubernetesCluster, proxy: TcpProxy
+) -> None:
+    access = Access(kubeconfig(kubernetes_api, port=proxy.port), read_seconds=0.3)
     with closing(KubeClient(access, "default")) as client:
         client.version()
         proxy.freeze()
@@ -279,8 +288,10 @@ def test_a_server_that_hangs_is_no_answer(apiserver: ApiServer, proxy: TcpProxy)
         assert client.version()
 
 
-def test_a_connection_that_was_cut_is_made_anew(apiserver: ApiServer, proxy: TcpProxy) -> None:
-    access = Access(apiserver.kubeconfig(port=proxy.port))
+def test_a_connection_that_was_cut_is_made_anew(
+    kubernetes_api: KubernetesCluster, proxy: TcpProxy
+) -> None:
+    access = Access(kubeconfig(kubernetes_api, port=proxy.port))
     with closing(KubeClient(access, "default")) as client:
         client.version()
         proxy.cut()
@@ -290,25 +301,18 @@ def test_a_connection_that_was_cut_is_made_anew(apiserver: ApiServer, proxy: Tcp
 # What servers answer that cannot, or will not.
 
 
+def plain(folder: Path, port: int, token: str) -> Path:
+    """A kubeconfig for a server that does not encrypt."""
+    server = f"http://127.0.0.1:{port}"
+    return write_kubeconfig(folder / "kubeconfig", server, folder, {"token": token})
+
+
 @pytest.fixture
 def answering(tmp_path: Path) -> Iterator[tuple[KubeClient, FaultProxy]]:
     with fault_proxy(NOBODY) as proxy:
-        kubeconfig = write_kubeconfig(tmp_path, f"http://127.0.0.1:{proxy.port}", {"token": "t"})
-        with closing(KubeClient(Access(kubeconfig), "default")) as client:
+        path = plain(tmp_path, proxy.port, "t")
+        with closing(KubeClient(Access(path), "default")) as client:
             yield client, proxy
-
-
-def write_kubeconfig(folder: Path, server: str, user: dict[str, Any], ca: str = "") -> Path:
-    cluster = {"server": server} | ({"certificate-authority": ca} if ca else {})
-    path = folder / "kubeconfig"
-    content = {
-        "current-context": "c",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": user}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-    }
-    path.write_text(yaml.safe_dump(content))
-    return path
 
 
 def status(code: int, message: str = "", **fields: Any) -> Fault:
@@ -366,8 +370,7 @@ def test_a_server_that_does_not_know_us_is_asked_again_once(
 
 def test_no_secret_is_in_an_error(answering: tuple[KubeClient, FaultProxy], tmp_path: Path) -> None:
     client, proxy = answering
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(kubeconfig.read_text().replace("token: t", "token: very-secret"))
+    plain(tmp_path, proxy.port, "very-secret")
     proxy.spoil(status(401, "Unauthorized"), where="/pods/x", times=2)
     with pytest.raises(NoAnswer) as raised:
         client.get_pod("x")
@@ -383,28 +386,34 @@ def test_a_file_with_no_sense_is_named(tmp_path: Path) -> None:
     spoilt.write_text("{")
     with pytest.raises(NoAnswer, match=f"kubeconfig {spoilt}"):
         KubeClient(Access(spoilt), "default").version()
-    kubeconfig = write_kubeconfig(tmp_path, "http://127.0.0.1:1", {"token": "t"})
+    path = plain(tmp_path, NOBODY, "t")
     with pytest.raises(NoAnswer, match="context other"):
-        KubeClient(Access(kubeconfig, context="other"), "default").version()
+        KubeClient(Access(path, context="other"), "default").version()
 
 
 # Credentials that change.
 
 
-def test_a_token_file_that_changed_is_read_again(tmp_path: Path, apiserver: ApiServer) -> None:
+def test_a_token_file_that_changed_is_read_again(
+    tmp_path: Path, kubernetes_api: KubernetesCluster
+) -> None:
     token = tmp_path / "token"
     token.write_text("outdated")
-    server, ca = f"https://127.0.0.1:{apiserver.port}", str(apiserver.certificate)
-    kubeconfig = write_kubeconfig(tmp_path, server, {"tokenFile": str(token)}, ca)
-    with closing(KubeClient(Access(kubeconfig), "default")) as client:
+    path = write_kubeconfig(
+        tmp_path / "kubeconfig",
+        kubernetes_api.server,
+        kubernetes_api.ca_file,
+        {"tokenFile": str(token)},
+    )
+    with closing(KubeClient(Access(path), "default")) as client:
         with pytest.raises(NoAnswer):
             client.priority_classes()
-        token.write_text(apiserver.token("admin"))
+        token.write_text(kubernetes_api.admin_token)
         assert client.priority_classes()
 
 
 def test_a_plugin_is_run_again_when_its_token_is_not_taken_any_more(
-    tmp_path: Path, apiserver: ApiServer
+    tmp_path: Path, kubernetes_api: KubernetesCluster
 ) -> None:
     plugin, runs = tmp_path / "plugin", tmp_path / "runs"
     credential = {
@@ -416,20 +425,20 @@ def test_a_plugin_is_run_again_when_its_token_is_not_taken_any_more(
     answer.write_text(json.dumps(credential))
     plugin.write_text(f"#!/bin/sh\necho >> {runs}\ncat {answer}\n")
     plugin.chmod(stat.S_IRWXU)
-    user = {
+    user: dict[str, Any] = {
         "exec": {
             "apiVersion": "client.authentication.k8s.io/v1",
             "command": str(plugin),
             "interactiveMode": "Never",
         }
     }
-    server, ca = f"https://127.0.0.1:{apiserver.port}", str(apiserver.certificate)
-    with closing(
-        KubeClient(Access(write_kubeconfig(tmp_path, server, user, ca)), "default")
-    ) as client:
+    path = write_kubeconfig(
+        tmp_path / "kubeconfig", kubernetes_api.server, kubernetes_api.ca_file, user
+    )
+    with closing(KubeClient(Access(path), "default")) as client:
         with pytest.raises(NoAnswer):
             client.priority_classes()
-        credential["status"] = {"token": apiserver.token("admin")}
+        credential["status"] = {"token": kubernetes_api.admin_token}
         answer.write_text(json.dumps(credential))
         ran = len(runs.read_text())
         client.many(lambda _: client.priority_classes(), range(20))
@@ -439,14 +448,14 @@ def test_a_plugin_is_run_again_when_its_token_is_not_taken_any_more(
 
 @pytest.fixture
 def in_pod(
-    tmp_path: Path, apiserver: ApiServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kubernetes_api: KubernetesCluster, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], None]:
     """As in a pod; what is returned lets the kubelet renew the token."""
     token = tmp_path / "token"
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(apiserver.port))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(kubernetes_api.port))
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
-    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(apiserver.certificate))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(kubernetes_api.ca_file))
 
     def renew(text: str) -> None:
         token.write_text(text)
@@ -455,9 +464,9 @@ def in_pod(
 
 
 def test_in_a_pod_its_service_account_is_used(
-    apiserver: ApiServer, in_pod: Callable[[str], None]
+    kubernetes_api: KubernetesCluster, in_pod: Callable[[str], None]
 ) -> None:
-    in_pod(apiserver.token("guest"))
+    in_pod(kubernetes_api.guest_token)
     client = KubeClient(Access(), "default")
     with pytest.raises(KubeRefused, match='User "guest" cannot'):
         client.get_pod("x")
@@ -465,14 +474,16 @@ def test_in_a_pod_its_service_account_is_used(
 
 
 def test_a_pods_token_is_read_again_as_it_grows_old(
-    apiserver: ApiServer, in_pod: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    kubernetes_api: KubernetesCluster,
+    in_pod: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Long before the server refuses the old one: here, it does not."""
-    in_pod(apiserver.token("guest"))
+    in_pod(kubernetes_api.guest_token)
     with closing(KubeClient(Access(), "default")) as client:
         with pytest.raises(KubeRefused, match='User "guest" cannot'):
             client.get_pod("x")
-        in_pod(apiserver.token("admin"))
+        in_pod(kubernetes_api.admin_token)
         now = incluster_config.datetime.datetime.now()
 
         class Later(incluster_config.datetime.datetime):  # type: ignore[misc]
@@ -487,13 +498,13 @@ def test_a_pods_token_is_read_again_as_it_grows_old(
 
 
 def test_a_pods_token_that_is_not_taken_is_read_again_at_once(
-    apiserver: ApiServer, in_pod: Callable[[str], None]
+    kubernetes_api: KubernetesCluster, in_pod: Callable[[str], None]
 ) -> None:
     in_pod("outdated")
     with closing(KubeClient(Access(), "default")) as client:
         with pytest.raises(NoAnswer):
             client.get_pod("x")
-        in_pod(apiserver.token("admin"))
+        in_pod(kubernetes_api.admin_token)
         with pytest.raises(KubeRefused) as refusal:
             client.get_pod("x")
         assert refusal.value.is_missing
@@ -543,8 +554,10 @@ def test_a_watch_is_closed_while_somebody_waits_for_its_next_event(client: KubeC
     assert not waiting.is_alive()
 
 
-def test_a_watch_over_which_nothing_comes_is_dead(apiserver: ApiServer, proxy: TcpProxy) -> None:
-    access = Access(apiserver.kubeconfig(port=proxy.port))
+def test_a_watch_over_which_nothing_comes_is_dead(
+    kubernetes_api: KubernetesCluster, proxy: TcpProxy
+) -> None:
+    access = Access(kubeconfig(kubernetes_api, port=proxy.port))
     with closing(KubeClient(access, "default")) as client:
         listing = client.pods("arvados.org/cluster=nobody")
         *_, page = client.pages(listing)
@@ -555,9 +568,9 @@ def test_a_watch_over_which_nothing_comes_is_dead(apiserver: ApiServer, proxy: T
 
 
 def test_a_watch_that_is_cut_off_has_not_ended_in_order(
-    apiserver: ApiServer, proxy: TcpProxy
+    kubernetes_api: KubernetesCluster, proxy: TcpProxy
 ) -> None:
-    access = Access(apiserver.kubeconfig(port=proxy.port))
+    access = Access(kubeconfig(kubernetes_api, port=proxy.port))
     with closing(KubeClient(access, "default")) as client:
         listing = client.pods("arvados.org/cluster=nobody")
         *_, page = client.pages(listing)
@@ -568,10 +581,10 @@ def test_a_watch_that_is_cut_off_has_not_ended_in_order(
 
 
 def test_a_watch_from_a_version_that_is_forgotten_is_outdated(
-    apiserver: ApiServer, client: KubeClient
+    kubernetes_api: KubernetesCluster, client: KubeClient
 ) -> None:
-    apiserver.kill()
-    apiserver.start()
+    kubernetes_api.kill_apiserver()
+    kubernetes_api.start_apiserver()
     listing = client.pods("arvados.org/cluster=nobody")
     with pytest.raises(KubeRefused) as refusal:
         list(client.watch(listing, "1", server_seconds=3, silence_seconds=10))

@@ -12,9 +12,9 @@ import pytest
 from nodemanager.clock import ManualClock, SystemClock
 from nodemanager.schedulers.kubernetes.client import Access, KubeClient
 from nodemanager.schedulers.kubernetes.reflector import Pace, Reflector
-from tests.clusters.apiserver import ApiServer
+from tests.clusters.kubernetes import KubernetesCluster
 from tests.clusters.tcpproxy import TcpProxy, tcp_proxy
-from tests.schedulers.kubernetes_objects import Hands, pod_json, until
+from tests.schedulers.kubernetes_objects import Hands, kubeconfig, pod_json, until
 
 PACE = Pace(
     relist_seconds=3600, silence_seconds=20, first_pause_seconds=0.05, longest_pause_seconds=0.2
@@ -54,14 +54,14 @@ def _name(item: Mapping[str, Any]) -> str:
 class Bench:
     """A cluster of its own, its reflector by way of a proxy, and the server by itself."""
 
-    def __init__(self, apiserver: ApiServer, cluster: str, stack: ExitStack) -> None:
-        self.server = apiserver
-        self.proxy: TcpProxy = stack.enter_context(tcp_proxy(apiserver.port))
+    def __init__(self, kubernetes_api: KubernetesCluster, cluster: str, stack: ExitStack) -> None:
+        self.server = kubernetes_api
+        self.proxy: TcpProxy = stack.enter_context(tcp_proxy(kubernetes_api.port))
         self.direct = stack.enter_context(
-            closing(KubeClient(Access(apiserver.kubeconfig()), "default"))
+            closing(KubeClient(Access(kubeconfig(kubernetes_api)), "default"))
         )
         access = Access(
-            apiserver.kubeconfig(port=self.proxy.port), connect_seconds=0.5, read_seconds=2.0
+            kubeconfig(kubernetes_api, port=self.proxy.port), connect_seconds=0.5, read_seconds=2.0
         )
         self.client = stack.enter_context(closing(KubeClient(access, "default")))
         self.hands = Hands(self.direct)
@@ -105,10 +105,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(apiserver: ApiServer, request: pytest.FixtureRequest) -> Iterator[Bench]:
+def bench(kubernetes_api: KubernetesCluster, request: pytest.FixtureRequest) -> Iterator[Bench]:
     cluster = f"r{abs(hash(request.node.name)) % 10_000}"
     with ExitStack() as stack:
-        bench = Bench(apiserver, cluster, stack)
+        bench = Bench(kubernetes_api, cluster, stack)
         yield bench
         bench.clean()
 
@@ -145,11 +145,11 @@ def test_a_watch_that_the_server_ends_goes_on_where_it_was(
 def test_nothing_is_gone_while_the_server_is(bench: Bench) -> None:
     first = bench.make()
     reflector = bench.follow()
-    bench.server.stop()
+    bench.server.stop_apiserver()
     until(lambda: "does not answer" in reflector.why_not)
     assert not reflector.is_current
     assert bench.seen.names == {first}
-    bench.server.start()
+    bench.server.start_apiserver()
     assert reflector.wait_until(lambda: reflector.is_current, 20)
     second = bench.make()
     bench.shows(first, second)
@@ -159,9 +159,9 @@ def test_nothing_is_gone_while_the_server_is(bench: Bench) -> None:
 def test_a_server_that_is_killed_is_followed_again(bench: Bench) -> None:
     first = bench.make()
     reflector = bench.follow()
-    bench.server.kill()
+    bench.server.kill_apiserver()
     until(lambda: not reflector.is_current)
-    bench.server.start()
+    bench.server.start_apiserver()
     second = bench.make()
     bench.shows(first, second)
     assert reflector.wait_until(lambda: reflector.is_current, 20)
@@ -236,8 +236,8 @@ def test_a_version_that_the_server_has_forgotten_leads_to_a_new_list(bench: Benc
     second = bench.make()
     version = bench.direct.patch_pod(first, {"metadata": {"labels": {"a": "b"}}})
     bench.server.compact(version["metadata"]["resourceVersion"])
-    bench.server.kill()
-    bench.server.start()
+    bench.server.kill_apiserver()
+    bench.server.start_apiserver()
     bench.hands.release(first)
     bench.proxy.cut()
     bench.proxy.thaw()
@@ -247,8 +247,8 @@ def test_a_version_that_the_server_has_forgotten_leads_to_a_new_list(bench: Benc
 
 def test_an_outdated_version_is_answered_by_a_list_at_once(bench: Bench) -> None:
     first = bench.make()
-    bench.server.kill()
-    bench.server.start()
+    bench.server.kill_apiserver()
+    bench.server.start_apiserver()
     # Long enough that a pause would be noticed.
     reflector = bench.follow(Pace(3600, 20, 60, 60))
     reflector._version = "1"
@@ -277,8 +277,8 @@ def test_a_full_list_at_intervals_leaves_no_gap(
     assert [what for what, _ in bench.seen.history] == ["listed", "upsert"]
 
 
-def test_what_may_not_be_listed_is_refused(apiserver: ApiServer) -> None:
-    with closing(KubeClient(Access(apiserver.kubeconfig("guest")), "default")) as client:
+def test_what_may_not_be_listed_is_refused(kubernetes_api: KubernetesCluster) -> None:
+    with closing(KubeClient(Access(kubeconfig(kubernetes_api, "guest")), "default")) as client:
         reflector = Reflector(
             client, client.nodes(), lambda item: item, Seen(), clock=SystemClock(), pace=PACE
         )

@@ -16,7 +16,7 @@ from nodemanager.schedulers.kubernetes.podnodes import NodeRules
 from nodemanager.schedulers.kubernetes.reflector import Pace
 from nodemanager.schedulers.kubernetes.view import View, ViewRules
 from nodemanager.schedulers.kubernetes.waits import Patience
-from tests.clusters.apiserver import ApiServer
+from tests.clusters.kubernetes import KubernetesCluster
 from tests.clusters.tcpproxy import TcpProxy, tcp_proxy
 from tests.schedulers.kubernetes_objects import (
     GIB,
@@ -24,6 +24,7 @@ from tests.schedulers.kubernetes_objects import (
     THEIRS,
     Hands,
     exited,
+    kubeconfig,
     node_json,
     pod_json,
     running,
@@ -37,11 +38,11 @@ POOL = NodeRules(node_selector={"pool": "view"}, partition_label="part")
 class Bench:
     """A view by way of a proxy, and the server by itself."""
 
-    def __init__(self, apiserver: ApiServer, stack: ExitStack) -> None:
-        self.server = apiserver
-        self.proxy: TcpProxy = stack.enter_context(tcp_proxy(apiserver.port))
+    def __init__(self, kubernetes_api: KubernetesCluster, stack: ExitStack) -> None:
+        self.server = kubernetes_api
+        self.proxy: TcpProxy = stack.enter_context(tcp_proxy(kubernetes_api.port))
         self.client = stack.enter_context(
-            closing(KubeClient(Access(apiserver.kubeconfig()), "default"))
+            closing(KubeClient(Access(kubeconfig(kubernetes_api)), "default"))
         )
         self.hands = Hands(self.client)
         self.changes = 0
@@ -52,8 +53,8 @@ class Bench:
 
     def view(self, user: str = "admin", patience: Patience | None = None) -> View:
         """One that is current."""
-        kubeconfig = self.server.kubeconfig(user, self.proxy.port)
-        access = Access(kubeconfig, connect_seconds=0.5, read_seconds=2.0)
+        path = kubeconfig(self.server, user, self.proxy.port)
+        access = Access(path, connect_seconds=0.5, read_seconds=2.0)
         client = self._stack.enter_context(closing(KubeClient(access, "default")))
         rules = ViewRules(POOL, patience=patience or Patience(), pace=PACE)
         view = View(client, OURS, clock=self.clock, rules=rules, on_change=self._changed)
@@ -86,9 +87,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(apiserver: ApiServer) -> Iterator[Bench]:
+def bench(kubernetes_api: KubernetesCluster) -> Iterator[Bench]:
     with ExitStack() as stack:
-        bench = Bench(apiserver, stack)
+        bench = Bench(kubernetes_api, stack)
         yield bench
         bench.clean()
 
@@ -176,14 +177,14 @@ def test_nothing_is_gone_while_nothing_is_known(bench: Bench) -> None:
     view = bench.view()
     bench.hands.tell(name, running())
     until(lambda: (job := find(view, name)) is not None and job.state is JobState.RUNNING)
-    bench.server.kill()
+    bench.server.kill_apiserver()
     until(lambda: "does not answer" in view.why_not)
     assert not view.is_current
     job = find(view, name)
     assert job is not None
     assert job.state is JobState.RUNNING
     assert not view.wait_current(0.1)
-    bench.server.start()
+    bench.server.start_apiserver()
     assert view.wait_current(20)
 
 
@@ -333,7 +334,7 @@ def test_what_events_say_is_awaited_while_the_server_does_not_say_it(bench: Benc
 def test_who_may_not_read_events_does_without(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(KubeClient(Access(bench.server.kubeconfig("guest")), "default")) as guest:
+    with closing(KubeClient(Access(kubeconfig(bench.server, "guest")), "default")) as guest:
         view = bench.view()
         view._events._client = guest
         names = [bench.make_pod() for _ in range(2)]
@@ -411,6 +412,7 @@ def test_a_pod_whose_node_is_gone_ends_as_lost(bench: Bench) -> None:
     view = bench.view()
     name = bench.make_pod(node="view12")
     bench.hands.tell(name, running())
+    until(lambda: (job := find(view, name)) is not None and job.state is JobState.RUNNING)
     bench.client.delete_node("view12")
     until(lambda: "view12" not in [node.name for node in view.kube_nodes()])
     job = find(view, name)
