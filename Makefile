@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 CONFIG ?= etc/nodemanager.cfg.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-failures run-slurm test test-kubernetes lint check bench docs clean
+.PHONY: help run run-failures run-slurm run-kubernetes test test-kubernetes lint check bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,6 +30,10 @@ run-failures: $(STAMP) ## the same with requests that fail, wait and are cancell
 
 run-slurm: $(STAMP) ## the example requests on a Slurm of their own, whose nodes come and go (installs it as root)
 	$(BIN)/python -m tests.clusters.demo etc/examples/ --state state/slurm
+
+run-kubernetes: $(STAMP) ## the same on a Kubernetes of their own (built once, about 10 CPU minutes; pods are processes here)
+	$(BIN)/python -m tests.clusters.kubernetes_build
+	$(BIN)/python -m tests.clusters.demo_kubernetes etc/examples/ --state state/kubernetes
 
 check: $(STAMP) ## validate the configuration and everything it can reach
 	$(BIN)/arvados-node-manager --config $(CONFIG) --check

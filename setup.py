@@ -42,10 +42,6 @@ setup(
         "orjson>=3.10",
         "prometheus-client>=0.20",
         "cryptography>=42",
-        # The official client of Kubernetes: its ways to log in (kubeconfig, plugins, service accounts) and
-        # its connections.
-        "kubernetes>=31",
-        "urllib3>=2.3",
     ],
     entry_points={
         "console_scripts": [
@@ -70,7 +66,11 @@ setup(
         ],
     },
     extras_require={
+        # For `scheduler = kubernetes`: the official client, for its ways to log in (kubeconfig, plugins, service
+        # accounts) and its connections.
+        "kubernetes": ["kubernetes>=31", "urllib3>=2.3"],
         "test": [
+            "arvados-node-manager[kubernetes]",
             "pytest>=8",
             "pytest-timeout",
             "pytest-xdist",

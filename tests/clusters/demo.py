@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.clusters.slurm import (
@@ -101,7 +102,7 @@ def _run(cluster: SlurmCluster, state: Path, requests: Path) -> int:
     inputs = requests if requests.is_dir() else requests.parent
     config.write_text(
         _CONFIG.format(
-            port=_free_port(),
+            port=free_port(),
             conf=cluster.conf,
             inputs=inputs.resolve(),
             state=state / "state",
@@ -114,19 +115,25 @@ def _run(cluster: SlurmCluster, state: Path, requests: Path) -> int:
         ),
         "utf-8",
     )
+    return run_requests(config, requests, cluster.env)
+
+
+def run_requests(config: Path, requests: Path, env: Mapping[str, str]) -> int:
+    """Run the daemon to the end of all requests; its exit status."""
     command = (
         *(sys.executable, "-m", "nodemanager.launcher"),
         *("--config", str(config), "--run", str(requests)),
     )
-    # Ctrl-C is for the daemon, which ends in order; Slurm has to stay until then.
+    # Ctrl-C is for the daemon, which ends in order; its scheduler has to stay until then.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return subprocess.run(command, env={**os.environ, **cluster.env}, check=False).returncode
+        return subprocess.run(command, env={**os.environ, **env}, check=False).returncode
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -133,6 +133,34 @@ class KubernetesCluster:
         self._wait_for_service_account(name, "default")
         return name
 
+    def make_claim(self, namespace: str, name: str, directory: Path) -> None:
+        """A claim of a volume that is a directory of this machine."""
+        volume = f"{namespace}-{name}"
+        common = {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+        }
+        spec = {
+            **common,
+            "capacity": {"storage": "1Gi"},
+            "hostPath": {"path": str(directory)},
+            "claimRef": {"namespace": namespace, "name": name},
+        }
+        body = {"metadata": {"name": volume}, "spec": spec}
+        self.api("POST", "/api/v1/persistentvolumes", body)
+        asked = {"requests": {"storage": "1Gi"}}
+        claim = {
+            "metadata": {"name": name},
+            "spec": {**common, "volumeName": volume, "resources": asked},
+        }
+        path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+        self.api("POST", path, claim)
+        self.wait_until(
+            lambda: self.api("GET", f"{path}/{name}")["status"].get("phase") == "Bound",
+            30,
+            f"the claim {name} has its volume",
+        )
+
     def kubeconfig(self, name: str, token: str) -> Path:
         """One for who has that token."""
         return write_kubeconfig(
