@@ -401,6 +401,22 @@ def test_a_node_under_pressure_throws_a_pod_out(bench: Bench) -> None:
     )
 
 
+def test_an_end_is_reported_when_the_server_can_be_reached_again(
+    bench: Bench, tmp_path: Path
+) -> None:
+    started, release = tmp_path / "started", tmp_path / "release"
+    name = bench.pod([sys.executable, probe.__file__, "hold", str(started), str(release)])
+    pid = bench.pid(started)
+    bench.reaches(name, "Running")
+    bench.cluster.kill_apiserver()
+    release.touch()
+    bench.until(lambda: not runs(pid), "the pod has ended")
+    bench.cluster.start_apiserver()
+    assert bench.ended(name)["exitCode"] == 0
+    later = bench.pod(["true"], spec={"nodeName": bench.node})  # the scheduler takes its time
+    bench.reaches(later, "Succeeded")
+
+
 # As a program.
 
 
