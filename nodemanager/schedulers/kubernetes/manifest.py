@@ -253,8 +253,18 @@ class Manifests:
             found["priorityClassName"] = name
         if options.node_selector:
             found["nodeSelector"] = dict(options.node_selector)
-        if options.tolerations:
-            found["tolerations"] = [_toleration(each) for each in options.tolerations]
+        found["tolerations"] = [
+            *map(_toleration, options.tolerations),
+            *(
+                {
+                    "key": f"node.kubernetes.io/{trouble}",
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": options.lost_seconds,
+                }
+                for trouble in ("not-ready", "unreachable")
+            ),
+        ]
         if affinity := self._affinity(spec):
             found["affinity"] = affinity
         return found

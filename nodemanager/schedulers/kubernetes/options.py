@@ -131,6 +131,7 @@ OPTIONS: Mapping[str, Kind] = {
     "reserve_ram": Bytes(0),
     "cpu_limit": Bool(),
     "grace": Seconds(0),
+    "lost_after": Seconds(0),
     "concurrency": Integer(1, 64),
     "image_patience": Seconds(0),
     "relist_time": Seconds(1),
@@ -183,6 +184,8 @@ class KubernetesOptions:
     """The cores asked for are a limit, too: no more is had even where nobody else needs it. Default no."""
     grace_seconds: int
     """Between TERM and KILL. Default 30 s."""
+    lost_seconds: int
+    """How long a node may be silent or not ready before its pods are given up. Default 5 min, as Kubernetes has it."""
     concurrency: int
     """How many requests are made at a time. Default 8."""
     image_patience: float
@@ -221,6 +224,7 @@ class KubernetesOptions:
             reserve_ram=values.get("reserve_ram", 0),
             cpu_limit=values.get("cpu_limit", False),
             grace_seconds=int(values.get("grace", 30)),
+            lost_seconds=int(values.get("lost_after", 300)),
             concurrency=values.get("concurrency", 8),
             image_patience=values.get("image_patience", Patience().registry_seconds),
             relist_seconds=values.get("relist_time", Pace().relist_seconds),

@@ -110,11 +110,11 @@ def is_finished(pod: Pod, host: Host = Host.UNKNOWN) -> bool:
         )
     if not pod.node:
         return True
-    if pod.grace_seconds > 0:
-        return False
-    # Without its kubelet nobody will ever say that its containers have ended. Kubernetes deletes pods like this when
-    # their node is gone, and an operator who is sure that it will not come back.
-    return not pod.runs or host in (Host.GONE, Host.DOWN)
+    if host in (Host.GONE, Host.DOWN):
+        # Without its kubelet nobody will ever say that its containers have ended. Whoever asked for the deletion has
+        # given it up; so do we, as it cannot report anything any more.
+        return True
+    return pod.grace_seconds == 0 and not pod.runs
 
 
 def end_of(pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = ()) -> End | None:
