@@ -12,11 +12,11 @@ _BYTES = 1 << 16
 
 
 class TcpProxy:
-    """Listens on `port` of this machine and passes on to another of its ports."""
+    """Listens on `port` of this machine, or where it is told to, and passes on to another of this machine's ports."""
 
-    def __init__(self, backend: int) -> None:
+    def __init__(self, backend: int, listener: socket.socket | None = None) -> None:
         self._backend = backend
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._lock = threading.Lock()
         self._pairs: list[_Pair] = []
