@@ -15,6 +15,7 @@ from tests.clusters.gridengine import (
     GridEngineSettings,
     GridQueue,
 )
+from tests.clusters.kubelet import KubeletMissing, RealKubelet
 from tests.clusters.kubernetes import KubernetesCluster, KubernetesMissing, KubernetesSettings
 from tests.clusters.postgresql import PostgresCluster, PostgresqlMissing, postgres_cluster
 from tests.clusters.slurm import (
@@ -120,6 +121,21 @@ def kubernetes_api() -> Iterator[KubernetesCluster]:
     try:
         running = KubernetesCluster(KubernetesSettings(alone=True)).__enter__()
     except KubernetesMissing as error:
+        pytest.skip(str(error))
+    yield running
+    running.__exit__()
+
+
+@pytest.fixture(scope="session")
+def kubelet(kubernetes: KubernetesCluster) -> Iterator[RealKubelet]:
+    """A real node of the shared Kubernetes, for root, that lives as long as the tests.
+
+    What is to run on it needs the nodeSelector `pool: real`, a toleration of the taint `only=real`, and an image
+    of tests/clusters/images.py.
+    """
+    try:
+        running = RealKubelet(kubernetes).__enter__()
+    except KubeletMissing as error:
         pytest.skip(str(error))
     yield running
     running.__exit__()

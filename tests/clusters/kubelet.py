@@ -251,7 +251,8 @@ export KUBECONFIG={cluster.admin_kubeconfig} PATH={cluster.programs}:$PATH
 
 In another terminal, after that line: kubectl get nodes; its pods need
     nodeSelector: {{pool: real}}, tolerations: [{{key: only, value: real}}], an image of images.py
-and reach this machine at {kubelet.address}. Ctrl-C ends both and removes what they have made."""
+and reach this machine at {kubelet.address}.
+Ctrl-C ends both and removes {cluster.directory} and {kubelet.directory}."""
         )
 
 

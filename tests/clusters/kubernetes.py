@@ -1,6 +1,6 @@
 """A real, private Kubernetes: etcd, API server, controllers and scheduler; any user, free ports, nothing left behind.
 
-It has no node: tests make some (`podlet`), or start a real kubelet (`kubelet`).
+It has no node: tests make some (`podlet`), or start a real one (`kubelet`).
 `python -m tests.clusters.kubernetes` starts one for a person to play with.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -179,8 +180,9 @@ class KubernetesCluster:
         """A kubeconfig for a service account that exists."""
         return self.kubeconfig(f"{namespace}-{name}", self.service_account_token(namespace, name))
 
-    def bootstrap_token(self, token_id: str = "abcdef", secret: str = "0123456789abcdef") -> str:
-        """A token with which a new node may ask for its certificate, and nothing else."""
+    def bootstrap_token(self, token_id: str = "", secret: str = "") -> str:
+        """A token with which a new node may ask for its certificate, and nothing else; a new one unless it is given."""
+        token_id, secret = token_id or secrets.token_hex(3), secret or secrets.token_hex(8)
         body = {
             "metadata": {"name": f"bootstrap-token-{token_id}"},
             "type": "bootstrap.kubernetes.io/token",
@@ -193,19 +195,7 @@ class KubernetesCluster:
         }
         self.api("POST", "/api/v1/namespaces/kube-system/secrets", body)
         for name, role in _BOOTSTRAPPERS.items():
-            self.api(
-                "POST",
-                "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-                {
-                    "metadata": {"name": f"bootstrappers-{name}"},
-                    "roleRef": {
-                        "apiGroup": "rbac.authorization.k8s.io",
-                        "kind": "ClusterRole",
-                        "name": role,
-                    },
-                    "subjects": [{"kind": "Group", "name": "system:bootstrappers:test"}],
-                },
-            )
+            self._bind_bootstrappers(f"bootstrappers-{name}", role)
         return f"{token_id}.{secret}"
 
     # The API server alone; the others go on and find it again.
@@ -311,6 +301,20 @@ class KubernetesCluster:
             url = f"{self.server}/readyz"
             return requests.get(url, verify=str(self.ca_file), timeout=5).status_code == 200
         return False
+
+    def _bind_bootstrappers(self, name: str, role: str) -> None:
+        group = "rbac.authorization.k8s.io"
+        body = {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "Group", "name": "system:bootstrappers:test"}],
+        }
+        try:
+            self.api("POST", f"/apis/{group}/v1/clusterrolebindings", body)
+        except requests.HTTPError as error:
+            # There already, for the token before this one?
+            if error.response is None or error.response.status_code != requests.codes.conflict:
+                raise
 
     def _has_default_namespace(self) -> bool:
         with suppress(requests.RequestException):
