@@ -26,6 +26,7 @@ from tests.clusters.cgroups import Cgroups, CgroupsMissing
 from tests.clusters.hosts import NamespaceHosts, NamespacesMissing
 from tests.clusters.images import write_images
 from tests.clusters.kubelet_conf import (
+    KERNEL_SETTINGS,
     NODE_DIRECTORIES,
     NODE_LABELS,
     SERVICE_ADDRESS,
@@ -99,6 +100,10 @@ class RealKubelet:
         """The node's, below the API server."""
         return f"/api/v1/nodes/{self.name}"
 
+    def setting(self, name: str) -> Path:
+        """The node's own file for a kernel setting, such as ``kernel/panic``."""
+        return self.directory / "settings" / name
+
     def _start(self) -> None:
         den = Den("kubelet-")
         self._stack.callback(den.close)
@@ -132,11 +137,17 @@ class RealKubelet:
         wait_until(self._is_ready, 90, f"node {self.name} is ready", self._logs)
 
     def _make_host(self) -> None:
-        """Its directories; and half of its network is for its pods."""
+        """Its directories and kernel settings; and half of its network is for its pods."""
         for number, path in enumerate(NODE_DIRECTORIES):
             own = self.directory / f"host-{number}"
             own.mkdir()
             self._inside("mount", "--bind", str(own), path)
+        for name in KERNEL_SETTINGS:
+            # No namespace has its own: the kubelet finds a file instead, and writes what it wants there.
+            setting = self.setting(name)
+            setting.parent.mkdir(parents=True, exist_ok=True)
+            setting.write_text("0\n")
+            self._inside("mount", "--bind", str(setting), f"/proc/sys/{name}")
         network = ipaddress.ip_network(f"{self.address}/24", strict=False)
         assert isinstance(network, ipaddress.IPv4Network)
         _, self._pods = network.subnets()

@@ -16,6 +16,11 @@ from tests.clusters.images import PAUSE
 
 NODE_DIRECTORIES = ("/run", "/var/lib", "/var/log")
 """What a node writes to; some of it cannot be configured."""
+KERNEL_SETTINGS = (
+    "kernel/keys/root_maxbytes", "kernel/keys/root_maxkeys", "kernel/panic", "kernel/panic_on_oops",
+    "vm/overcommit_memory", "vm/panic_on_oom",
+)  # fmt: skip
+"""What a kubelet sets below /proc/sys, for the whole machine."""
 SERVICE_ADDRESS = "10.96.0.1"
 """Where pods expect the API server, at 443: the first address of the cluster's services."""
 NODE_LABELS: Mapping[str, str] = {"pool": "real"}

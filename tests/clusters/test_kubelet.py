@@ -14,6 +14,7 @@ import requests
 from tests.clusters.cgroups import Cgroups
 from tests.clusters.images import BUSYBOX, PYTHON
 from tests.clusters.kubelet import RealKubelet
+from tests.clusters.kubelet_conf import KERNEL_SETTINGS
 from tests.clusters.kubernetes import KubernetesCluster
 from tests.clusters.processes import wait_until
 
@@ -139,6 +140,19 @@ def test_an_image_that_is_not_there_is_waited_for(bench: Bench) -> None:
     bench.cluster.wait_until(
         lambda: reason() in {"ErrImagePull", "ImagePullBackOff"}, 20, "a refusal"
     )
+
+
+def test_the_kernel_settings_of_this_machine_stay_as_they_are(kubelet: RealKubelet) -> None:
+    """Which a kubelet wants: it has written them, but to files of its own."""
+    wanted = {name: kubelet.setting(name).read_text().strip() for name in KERNEL_SETTINGS}
+    assert wanted == {
+        "kernel/keys/root_maxbytes": "25000000",
+        "kernel/keys/root_maxkeys": "1000000",
+        "kernel/panic": "10",
+        "kernel/panic_on_oops": "1",
+        "vm/overcommit_memory": "1",
+        "vm/panic_on_oom": "0",
+    }
 
 
 # What mounts are made of.
