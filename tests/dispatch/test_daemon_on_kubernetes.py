@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -82,6 +83,14 @@ def starts(site: Site) -> dict[str, int]:
     return {path.name: len(path.read_text().split()) for path in (site.folder / "ledger").iterdir()}
 
 
+def _have_begun(site: Site, count: int) -> bool:
+    return len(starts(site)) >= count
+
+
+def _is_in(api: Any, uuid: str, state: str) -> bool:
+    return state_of(api, uuid) == state
+
+
 def states(api: Any, uuids: list[str]) -> Counter[str]:
     return Counter(state_of(api, uuid) for uuid in uuids)
 
@@ -104,7 +113,7 @@ def test_containers_end_as_their_pods_do(
     }
     uuids = {text: create(api, f"echo hello; {text}") for text in ends}
     for text, state in ends.items():
-        wait_for(lambda u=uuids[text], s=state: state_of(api, u) == s, f"{text} is {state}")
+        wait_for(partial(_is_in, api, uuids[text], state), f"{text} is {state}")
     row = next(c for c in on_kubernetes.containers() if c["uuid"] == uuids["true"])
     assert (Path(row["log"]) / "combined.txt").read_text() == "hello\n"
     assert Path(row["output"]).is_dir()
@@ -149,7 +158,8 @@ def test_a_daemon_that_is_killed_goes_on_where_it_was(
     uuids = [create(api, command(on_kubernetes, n, 1)) for n in range(16)]
     for _ in range(3):
         done = len(starts(on_kubernetes))
-        wait_for(lambda d=done: len(starts(on_kubernetes)) >= min(16, d + 3), "some more have run")
+        wanted = min(16, done + 3)
+        wait_for(partial(_have_begun, on_kubernetes, wanted), "some more have begun")
         on_kubernetes.kill(daemon)
         daemon = on_kubernetes.start()
         api = on_kubernetes.serving()

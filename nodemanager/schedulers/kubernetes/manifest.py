@@ -40,6 +40,9 @@ _PRIVATE_DIRECTORY = "/run/arvados-node-manager"
 _STDIN = f"{_PRIVATE_DIRECTORY}/stdin"
 _AUTHORITY = f"{_PRIVATE_DIRECTORY}/ca.pem"
 
+NO_IMAGE = "none"
+"""What requests say that want no image, as for an engine that needs none."""
+
 FEED = 'exec "$@" < "$0"'
 """A script that gives a command its standard input; nothing of the container is ever part of a script."""
 
@@ -145,8 +148,8 @@ class Manifests:
         return spec.work if self.runs_commands else None
 
     def _image(self, work: Work | None) -> str:
-        asked = work.image if work is not None else ""
-        return asked or self._options.image
+        asked = work.image if work is not None else NO_IMAGE
+        return self._options.image if asked in ("", NO_IMAGE) else asked
 
     def _command(self, work: Work, found: Volumes) -> dict[str, Any]:
         """The container that is the command."""
