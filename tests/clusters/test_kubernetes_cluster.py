@@ -1,5 +1,8 @@
 """The Kubernetes that tests use: what it has to be for them to mean anything."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -95,3 +98,18 @@ def test_where_it_is_not_built_it_says_how(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(KubernetesMissing, match="make test-kubernetes"):
         kubernetes_build.find()
+
+
+def test_tests_that_are_skipped_without_it_say_so_in_one_line(tmp_path: Path) -> None:
+    files = (__file__, str(Path(__file__).with_name("test_podlet.py")))
+    done = subprocess.run(
+        (sys.executable, "-m", "pytest", "-m", "kubernetes", "-p", "no:cacheprovider", *files),
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = (line for line in done.stdout.splitlines() if "Kubernetes is not built" in line)
+    assert "`make test-kubernetes`" in line
+    assert int(line.partition("[")[2].partition("]")[0]) > 20
