@@ -407,6 +407,23 @@ def test_an_image_that_does_not_exist_is_hopeless_after_the_patience_of_the_oper
     assert "x: not found" in job.hopeless
 
 
+def test_a_node_is_not_gone_because_the_watch_of_nodes_broke(bench: Bench) -> None:
+    """A pod was made to be forgotten at once, which says nothing about its container."""
+    bench.make_node("view13")
+    view = bench.view()
+    name = bench.make_pod(node="view13")
+    bench.hands.tell(name, running())
+    bench.client.delete_pod(name, grace_seconds=0)
+    until(lambda: (pod := view.pod(name)) is not None and pod.runs and pod.deleted_at is not None)
+    bench.proxy.freeze()
+    bench.proxy.cut()
+    until(lambda: not view._node_reflector.is_current)
+    view._nodes.replace([], 0.0)
+    job = find(view, name)
+    assert job is not None
+    assert job.state is JobState.RUNNING
+
+
 def test_a_pod_whose_node_is_gone_ends_as_lost(bench: Bench) -> None:
     bench.hands.make_node(node_json("view12", pool="view"))
     view = bench.view()
