@@ -391,6 +391,31 @@ def test_a_file_with_no_sense_is_named(tmp_path: Path) -> None:
         KubeClient(Access(path, context="other"), "default").version()
 
 
+EXCUSE = b"unable to retrieve container logs for containerd://683ed0bf8"
+
+
+def test_what_a_kubelet_says_for_want_of_a_log_is_none(
+    answering: tuple[KubeClient, FaultProxy],
+) -> None:
+    """It says so with the status of success, when it has removed the containers of a pod that was deleted."""
+    client, proxy = answering
+    proxy.spoil(Fault(Answer(200, {}, EXCUSE)), where="/pods/x/log")
+    with pytest.raises(KubeRefused) as refusal:
+        list(client.pod_log("x", "main"))
+    assert refusal.value.is_missing
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"unable", EXCUSE + b"\n", EXCUSE + b"x" * 1000, b"a\n" * 100_000]
+)
+def test_a_log_is_passed_on_as_it_is(
+    answering: tuple[KubeClient, FaultProxy], content: bytes
+) -> None:
+    client, proxy = answering
+    proxy.spoil(Fault(Answer(200, {}, content)), where="/pods/x/log")
+    assert b"".join(client.pod_log("x", "main")) == content
+
+
 # Credentials that change.
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -40,6 +41,10 @@ __all__ = [
 ]
 
 PAGE_ITEMS = 500
+
+_LOG_BYTES = 1 << 16
+_EXCUSES = (b"unable to retrieve container logs for ", b"failed to try resolving symlinks in path ")
+_EXCUSE_BYTES = 1000
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -208,7 +213,11 @@ class KubeClient:
     def pod_log(
         self, name: str, container: str, *, limit_bytes: int = 0
     ) -> Generator[bytes, None, None]:
-        """What the container has printed so far, as it comes; close it when it is not read to its end."""
+        """What the container has printed so far, as it comes; close it when it is not read to its end.
+
+        A kubelet keeps the log of a container that ended by itself for as long as the pod is there, but that of a pod
+        that was deleted only until its containers have ended: then `KubeRefused`, from the first piece on.
+        """
         query: dict[str, str | int] = {"container": container}
         if limit_bytes:
             query["limitBytes"] = limit_bytes
@@ -339,7 +348,20 @@ def _delete_options(uid: str, grace_seconds: int | None) -> dict[str, Any]:
 def _stream(request: Request, response: urllib3.BaseHTTPResponse) -> Generator[bytes, None, None]:
     with closing(response):
         try:
-            while chunk := response.read1(1 << 16):
-                yield chunk
+            head = response.read1(_LOG_BYTES)
+            while _may_be_excuse(head) and (more := response.read1(_LOG_BYTES)):
+                head += more
+            if _may_be_excuse(head):
+                words = head.decode("utf-8", "replace")
+                raise KubeRefused(HTTPStatus.NOT_FOUND, "NoLog", words)
+            while head:
+                yield head
+                head = response.read1(_LOG_BYTES)
         except urllib3.exceptions.HTTPError as error:
             raise NoAnswer(f"{request} broke off: {error}") from error
+
+
+def _may_be_excuse(content: bytes) -> bool:
+    """Whether this may be all that a kubelet says instead of a log that it has not got, with the status of success."""
+    is_short = len(content) < _EXCUSE_BYTES and b"\n" not in content
+    return is_short and content.lower().startswith(_EXCUSES)
