@@ -158,7 +158,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(answer.body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 (the library's names)
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815 (the library's names)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

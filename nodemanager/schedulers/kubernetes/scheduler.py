@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from http import HTTPStatus
 
 from nodemanager.clock import SystemClock
@@ -36,6 +37,7 @@ from nodemanager.schedulers.kubernetes.pod import Pod
 from nodemanager.schedulers.kubernetes.pods import FINAL_PHASES
 from nodemanager.schedulers.kubernetes.submit import Submitter
 from nodemanager.schedulers.kubernetes.view import View
+from nodemanager.schedulers.kubernetes.waits import Patience
 
 _SETTLE_SECONDS = 2.0
 """A watch that broke is mended within so long, if nothing else is the matter."""
@@ -47,7 +49,8 @@ class KubernetesScheduler(Scheduler):
     name = "kubernetes"
     watches = True
 
-    def __init__(self, context: SchedulerContext) -> None:
+    def __init__(self, context: SchedulerContext, *, patience: Patience | None = None) -> None:
+        """`patience`: that of the options if None."""
         super().__init__(context)
         options = KubernetesOptions.of(context)
         self._options = options
@@ -61,11 +64,12 @@ class KubernetesScheduler(Scheduler):
         self._client = KubeClient(access, options.namespace)
         self._bell = Bell()
         self._manifests = Manifests(context, options)
+        rules = options.view_rules(self._manifests.template_rules())
         self._view = View(
             self._client,
             context.cluster_id,
             clock=SystemClock(),
-            rules=options.view_rules(self._manifests.template_rules()),
+            rules=rules if patience is None else replace(rules, patience=patience),
             on_change=self._bell.ring,
         )
         self._watching = False
