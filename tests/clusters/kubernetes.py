@@ -10,8 +10,9 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -28,6 +29,7 @@ from tests.clusters.kubernetes_conf import (
     controllers_arguments,
     etcd_arguments,
     scheduler_arguments,
+    write_audit_policy,
     write_kubeconfig,
 )
 from tests.clusters.processes import (
@@ -42,13 +44,34 @@ from tests.clusters.processes import (
     wait_until,
 )
 
-__all__ = ["KubernetesCluster", "KubernetesMissing", "KubernetesSettings"]
+__all__ = ["Asked", "KubernetesCluster", "KubernetesMissing", "KubernetesSettings"]
 
 _BOOTSTRAPPERS = {
     "create": "system:node-bootstrapper",
     "approve": "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
 }
 """What a node with nothing but a bootstrap token may do, in any cluster that kubeadm makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request about some object."""
+
+    verb: str
+    resource: str
+    """With its part, as in ``pods/log``."""
+    namespace: str
+    """Empty: all of them, or none."""
+    status: int
+    """Of the answer."""
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Asked:
+        """Read an event of the audit log."""
+        target = event["objectRef"]
+        resource = "/".join(filter(None, (target["resource"], target.get("subresource"))))
+        status = event["responseStatus"]["code"]
+        return cls(event["verb"], resource, target.get("namespace", ""), status)
 
 
 class KubernetesCluster:
@@ -180,6 +203,13 @@ class KubernetesCluster:
         """A kubeconfig for a service account that exists."""
         return self.kubeconfig(f"{namespace}-{name}", self.service_account_token(namespace, name))
 
+    def asked_by(self, namespace: str, name: str) -> Sequence[Asked]:
+        """The requests of a service account so far, as the API server has noted them."""
+        user = f"system:serviceaccount:{namespace}:{name}"
+        lines = (self._pki / "audit.log").read_text().splitlines()
+        events = [event for event in map(json.loads, lines) if event["user"]["username"] == user]
+        return [Asked.of(event) for event in events if "objectRef" in event]
+
     def bootstrap_token(self, token_id: str = "", secret: str = "") -> str:
         """A token with which a new node may ask for its certificate, and nothing else; a new one unless it is given."""
         token_id, secret = token_id or secrets.token_hex(3), secret or secrets.token_hex(8)
@@ -241,6 +271,7 @@ class KubernetesCluster:
         self._ports = Endpoints(*(ports.take() for _ in range(5)))
         self.server = f"https://127.0.0.1:{self._ports.apiserver}"
         self._make_credentials()
+        write_audit_policy(self._pki / "audit-policy.yaml")
         self._daemon("etcd", *etcd_arguments(self._ports, den.path / "etcd"))
         self.start_apiserver()
         if self.settings.alone:

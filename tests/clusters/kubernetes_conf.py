@@ -142,6 +142,22 @@ def write_kubeconfig(path: Path, server: str, authority: Path, user: Mapping[str
     return path
 
 
+def write_audit_policy(path: Path) -> None:
+    """Every request of a service account is noted, but for those of Kubernetes' own."""
+    rules = [
+        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+        {"level": "None"},
+    ]
+    value = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": rules,
+    }
+    path.write_text(yaml.safe_dump(value))
+
+
 def etcd_arguments(ports: Endpoints, data: Path) -> list[str]:
     """One member, without its neighbours."""
     client, peer = (f"http://127.0.0.1:{port}" for port in (ports.etcd, ports.etcd_peer))
@@ -172,6 +188,7 @@ def apiserver_arguments(ports: Endpoints, pki: Path, settings: KubernetesSetting
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-signing-key-file={pki}/service-accounts.key",
         f"--service-account-key-file={pki}/service-accounts.key",
+        f"--audit-policy-file={pki}/audit-policy.yaml", f"--audit-log-path={pki}/audit.log",
         "--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
         *(alone if settings.alone else ()),
     ]  # fmt: skip

@@ -28,7 +28,7 @@ class Right:
 
 
 RIGHTS = (
-    Right("pods", ("create", "get", "list", "watch", "patch", "delete")),
+    Right("pods", ("create", "get", "patch", "delete")),
     Right("pods/log", ("get",)),
     Right("events", ("list",)),
     Right("secrets", ("create", "patch", "delete")),
