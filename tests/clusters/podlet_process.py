@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from pathlib import Path
 
 _TOP = Path(__file__).parents[2]
 _LOOK_SECONDS = 0.05
+_LOOK_SHARE = 20
+"""So many times as long as a look takes is the pause after it, at least."""
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
@@ -159,12 +162,16 @@ class Processes:
             process.answered.set()
 
     def _measure(self) -> None:
-        while not self._closed.wait(_LOOK_SECONDS):
+        pause = _LOOK_SECONDS
+        while not self._closed.wait(pause):
+            begin = time.thread_time()
             for process in [*self._processes.values()]:
                 limit = process.command.ram_bytes
                 if limit and process.init and _ram_bytes(process.init) > limit:
                     process.out_of_memory = True
                     process.kill()
+            # With hundreds of containers it would take most of a core.
+            pause = max(_LOOK_SECONDS, _LOOK_SHARE * (time.thread_time() - begin))
 
 
 def _found(command: Command) -> str | StartRefused:
