@@ -157,9 +157,14 @@ class Processes:
                     code = news["ended"]
                     code = 128 - code if code < 0 else code
                     process.heard(Exited(code, process.out_of_memory))
+        # The shim is no more, and what it had has been killed.
         for process in [*self._processes.values()]:
             process.over = True
-            process.answered.set()
+            if process.answered.is_set():
+                process.heard(Exited(128 + signal.SIGKILL, out_of_memory=False))
+            else:
+                process.answer = StartRefused("the podlet is ending")
+                process.answered.set()
 
     def _measure(self) -> None:
         pause = _LOOK_SECONDS

@@ -4,7 +4,8 @@
 
 Orders come as lines of JSON on the standard input, `{"start": ...}`; news go out on the standard output: a container's
 processes, that it could not be started, or its end. An init adopts whatever its container leaves and kills it when the
-first process has ended, as the end of a PID namespace does. At the end of the input everything is killed.
+first process has ended, as the end of a PID namespace does. At the end of the input everything is killed, and so it
+is when this process is killed itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from tests.clusters.keeper import descendants
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _BOUND_SECONDS = 20.0
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -33,18 +35,23 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: _bury())
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the podlet decides
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ours = os.getpid()
     for line in sys.stdin:
         order: dict[str, Any] = json.loads(line)
         if os.fork() == 0:
-            _be_init(order)
+            _be_init(order, ours)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _kill_below()
 
 
-def _be_init(order: dict[str, Any]) -> None:
+def _be_init(order: dict[str, Any], parent: int) -> None:
     """One container from its start to the end of its last process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, _end_without_parent)
     _adopt_orphans()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+    if os.getppid() != parent:  # it was quicker
+        os._exit(0)
     os.close(0)
     news: dict[str, Any] = {"id": order["id"], "init": os.getpid()}
     try:
@@ -60,6 +67,11 @@ def _be_init(order: dict[str, Any]) -> None:
             break
     _kill_below()
     _say({**news, "ended": os.waitstatus_to_exitcode(status)})
+    os._exit(0)
+
+
+def _end_without_parent(*_: object) -> None:
+    _kill_below()
     os._exit(0)
 
 
@@ -113,7 +125,11 @@ def _say(news: dict[str, Any]) -> None:
 
 
 def _adopt_orphans() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -214,6 +214,17 @@ def test_whatever_a_container_leaves_behind_ends_with_it(bench: Bench, tmp_path:
     assert not any(map(runs, left))
 
 
+def test_containers_end_with_who_starts_them(bench: Bench, tmp_path: Path) -> None:
+    started, pids = tmp_path / "started", tmp_path / "pids"
+    name = bench.pod([sys.executable, probe.__file__, "spawn", str(started), str(pids)])
+    pid = bench.pid(started)
+    left = [pid, *map(int, pids.read_text().split())]
+    bench.reaches(name, "Running")
+    os.kill(bench.podlet._processes._shim.pid, signal.SIGKILL)
+    assert bench.ended(name)["exitCode"] == 137
+    bench.until(lambda: not any(map(runs, left)), "nothing of it runs")
+
+
 # Deletion.
 
 
