@@ -104,6 +104,8 @@ class PodStatus:
             "podIP": None if self.bare else address,
             "podIPs": None if self.bare else [{"ip": address}],
         }
+        if self.bare:
+            status["qosClass"] = None
         return {"metadata": {"uid": self.pod["metadata"]["uid"]}, "status": status}
 
     def _container(self) -> Object:
