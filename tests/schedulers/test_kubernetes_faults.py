@@ -49,7 +49,9 @@ def podlet(
 ) -> Iterator[Podlet]:
     access = Access.from_kubeconfig(kubernetes.admin_kubeconfig)
     # While no node at all is heard of Kubernetes takes itself for cut off, and gives no pod up.
-    bystander = PodletNode(f"bystander-{uuid4().hex[:8]}", taints=("tests.arvados.org/no:NoExecute",))
+    bystander = PodletNode(
+        f"bystander-{uuid4().hex[:8]}", taints=("tests.arvados.org/no:NoExecute",)
+    )
     directory = tmp_path_factory.mktemp("podlet")
     with Podlet(access, directory, [bystander], heartbeat_seconds=1.0) as podlet:
         yield podlet
@@ -158,9 +160,7 @@ def site(kubernetes: KubernetesCluster, podlet: Podlet, tmp_path: Path) -> Itera
         yield site
 
 
-def spec(
-    *argv: str, cores: int = 1, ram: int = 64, limit: int = 0, stdin: bytes = b""
-) -> JobSpec:
+def spec(*argv: str, cores: int = 1, ram: int = 64, limit: int = 0, stdin: bytes = b"") -> JobSpec:
     name = new_uuid(CLUSTER, "container")
     return JobSpec(
         name, argv or FOREVER, Resources(cores, ram * MIB), stdin=stdin, max_run_seconds=limit
@@ -373,7 +373,11 @@ class TestRefusals:
         rbac = "/apis/rbac.authorization.k8s.io/v1"
         rules = [{"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": ["list", "watch"]}]
         role = {"metadata": {"name": site.name}, "rules": rules}
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": site.name}
+        reference = {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": site.name,
+        }
         binding = {
             "metadata": {"name": site.name},
             "roleRef": reference,
@@ -384,7 +388,7 @@ class TestRefusals:
         try:
             scheduler = site.connect(guest)
             assert scheduler.poll().jobs == ()
-            with pytest.raises(SchedulerError, match="cannot create.*see etc/kubernetes"):
+            with pytest.raises(SchedulerError, match=r"cannot create.*see etc/kubernetes"):
                 scheduler.submit([spec()])
         finally:
             site.cluster.api("DELETE", f"{rbac}/clusterrolebindings/{site.name}")
@@ -506,8 +510,12 @@ class TestMeddling:
         site.running(scheduler, job)
         classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
         site.cluster.api("POST", classes, {"metadata": {"name": site.name}, "value": 1000})
-        container = {"name": "theirs", "image": "none", "command": ["sleep", "1000"]}
-        container["resources"] = {"requests": {"cpu": "2"}}
+        container = {
+            "name": "theirs",
+            "image": "none",
+            "command": ["sleep", "1000"],
+            "resources": {"requests": {"cpu": "2"}},
+        }
         body = {
             "metadata": {"name": "urgent"},
             "spec": {

@@ -68,7 +68,7 @@ def _rights(client: KubeClient, options: KubernetesOptions) -> Iterator[Finding]
 def _priority_classes(client: KubeClient, options: KubernetesOptions) -> Iterator[Finding]:
     if not options.priority_classes:
         return
-    names = [name for _, name in options.priority_classes]
+    names = [each.name for each in options.priority_classes]
     if not client.may("list", "priorityclasses", group="scheduling.k8s.io", namespace=EVERYWHERE):
         yield Finding("priority classes", f"{', '.join(names)} (not looked for: no right to list)")
         return

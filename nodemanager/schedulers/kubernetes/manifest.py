@@ -1,25 +1,21 @@
-"""From a job to its pod, and to the secret that the pod needs where it has texts to mount or a token.
+"""From a job to what is sent to the API server: a pod, and a Secret with what only that pod may see.
 
-Free of I/O but for the operator's template, which is read once. A job without a container's command (a probe, or one
-of the conformance suite) is a pod that runs the job's own argv, like a runner.
+What the operator's template says is the base; over it comes what the options say, and over that what the container
+asked for. Nothing of a pod depends on anything but the job, the options and the template.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nodemanager.model import NODE_VARIABLE
+from nodemanager.model import Resources
+from nodemanager.mount_plan import RequestFaultError
 from nodemanager.schedulers.base import JobSpec, SchedulerContext
-from nodemanager.schedulers.batches import priority_class
-from nodemanager.schedulers.kubernetes import volumes
 from nodemanager.schedulers.kubernetes.names import (
     ASKED,
-    CLUSTER_LABEL,
-    COMMAND,
     CONTAINER,
     EXCLUSIVE,
     FINALIZER,
@@ -28,315 +24,263 @@ from nodemanager.schedulers.kubernetes.names import (
     labels_of,
 )
 from nodemanager.schedulers.kubernetes.options import KubernetesOptions, Run
+from nodemanager.schedulers.kubernetes.placement import (
+    LOST,
+    alone,
+    lost_toleration,
+    node_terms,
+    toleration_json,
+    with_node_terms,
+)
 from nodemanager.schedulers.kubernetes.podnodes import NodeRules, Toleration
-from nodemanager.schedulers.kubernetes.template import merge, read_template
-from nodemanager.schedulers.kubernetes.volumes import Volumes
-from nodemanager.schedulers.script import JOB_VARIABLE
-from nodemanager.work import TOKEN_VARIABLE, Work, api_environment
+from nodemanager.schedulers.kubernetes.priorities import class_name
+from nodemanager.schedulers.kubernetes.program import Program, command_of, literal, runner_of
+from nodemanager.schedulers.kubernetes.quantities import requests_of
+from nodemanager.schedulers.kubernetes.syntax import is_label_value, is_object_name
+from nodemanager.schedulers.kubernetes.template import merge
+from nodemanager.schedulers.kubernetes.volumes import MAX_SECRET_BYTES, Volumes
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_TOKEN_KEY = "api-token"  # noqa: S105 (a key's name)
-_PRIVATE_DIRECTORY = "/run/arvados-node-manager"
-_STDIN = f"{_PRIVATE_DIRECTORY}/stdin"
-_AUTHORITY = f"{_PRIVATE_DIRECTORY}/ca.pem"
+_MAX_SECONDS = (1 << 31) - 1
 
-NO_IMAGE = "none"
-"""What requests say that want no image, as for an engine that needs none."""
-
-FEED = 'exec "$@" < "$0"'
-"""A script that gives a command its standard input; nothing of the container is ever part of a script."""
-
-REDIRECT = """\
-in=$0 out=$1 err=$2; shift 2
-for path in "$out" "$err"; do case $path in */*) mkdir -p "${path%/*}";; esac; done
-if [ "$out" ]; then exec >> "$out"; fi
-if [ "$err" ] && [ "$err" = "$out" ]; then exec 2>&1; elif [ "$err" ]; then exec 2>> "$err"; fi
-exec "$@" < "$in"
-"""
-"""The same, with standard output and standard error going to files where these are named."""
+_DEFAULTS: Mapping[str, Any] = {
+    "spec": {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "containers": [
+            {"name": CONTAINER, "securityContext": {"allowPrivilegeEscalation": False}},
+        ],
+    },
+}
+"""What a template may change."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodParts:
-    """What is to be made for one job."""
+    """What is sent for one job."""
 
-    pod: dict[str, Any] = field(repr=False)
+    pod: dict[str, Any]
     secret: dict[str, Any] | None = field(default=None, repr=False)
-    """To be made before the pod."""
+    """Of the same name; to be owned by the pod. None when the pod needs none."""
 
 
 class Manifests:
-    """Makes pods as the operator's options and template have it. Raises `ConfigError` for a bad template."""
+    """Pods for the jobs of one cluster. `template` is what `read_template` gave; empty for none."""
 
-    def __init__(self, context: SchedulerContext, options: KubernetesOptions) -> None:
-        self.cluster_id = context.cluster_id
-        self.template: Mapping[str, Any] = (
-            read_template(options.template) if options.template else {"metadata": {}, "spec": {}}
-        )
-        self._context = context
+    def __init__(
+        self,
+        options: KubernetesOptions,
+        context: SchedulerContext,
+        template: Mapping[str, Any] | None = None,
+    ) -> None:
         self._options = options
-        self._prefix = f"{context.cluster_id}-"
+        self._cluster_id = context.cluster_id
+        dispatcher = context.dispatcher if is_label_value(context.dispatcher) else ""
+        self._labels = dict(labels_of(context.cluster_id, dispatcher))
+        self._base = merge(merge(_DEFAULTS, template or {}), self._site())
 
     @property
     def runs_commands(self) -> bool:
         """Whether pods are the containers themselves."""
         return self._options.run is Run.POD
 
-    def template_rules(self) -> NodeRules:
-        """What the template says of nodes."""
-        spec = self.template["spec"]
-        tolerations = map(Toleration.from_dict, spec.get("tolerations") or ())
-        return NodeRules(spec.get("nodeSelector") or {}, tuple(tolerations))
+    @property
+    def cluster_id(self) -> str:
+        """Whose pods these are."""
+        return self._cluster_id
 
-    def refusal(self, spec: JobSpec) -> str:
-        """Why a job can never be a pod; empty when it can."""
-        if not spec.name.startswith(self._prefix) or not _NAME.fullmatch(spec.name):
-            return f"a pod's name is {self._prefix} and small letters, digits, dashes"
-        if spec.partitions and not self._options.partition_label:
-            return (
-                f"partitions {', '.join(spec.partitions)}: no partition_label is set for Kubernetes"
-            )
-        work = self._work(spec)
-        command = spec.argv if work is None else work.command
-        if not command or not command[0] or any("\0" in word for word in command):
-            return "its command is empty or contains a NUL"
-        if work is None and len(spec.stdin) > volumes.SECRET_BYTES:
-            return "its standard input is larger than a secret can be"
-        if not self._image(work):
-            return "it names no image, and no `image` is set for Kubernetes"
-        return volumes.refusal(work.plan, self._context.store, self._options) if work else ""
+    @property
+    def node_rules(self) -> NodeRules:
+        """On which nodes these pods may run, template and options taken together."""
+        spec = self._base["spec"]
+        return NodeRules(
+            node_selector=spec.get("nodeSelector") or {},
+            tolerations=tuple(map(Toleration.from_dict, spec.get("tolerations") or ())),
+            partition_label=self._options.partition_label,
+            preemptible_label=self._options.preemptible_label,
+        )
+
+    def parts(self, spec: JobSpec) -> PodParts:
+        """The pod of a job, and its Secret.
+
+        With `run = pod` the pod runs the job's `work`; where there is none, as for a probe, and with `run = runner` it
+        runs the job's `argv` in `runner_image`. Raises `RequestFaultError` for a job that no pod could ever run.
+        """
+        self._check(spec)
+        volumes = Volumes(spec.name)
+        if self._options.run is Run.POD and spec.work is not None:
+            program = command_of(spec.name, spec.work, self._options, volumes)
+        else:
+            program = runner_of(spec, self._options, volumes)
+        secret = self._secret(spec.name, volumes.secret)
+        base = _without(self._base, volumes, program)
+        return PodParts(merge(base, self._pod(spec, program, volumes)), secret)
 
     def requests_for(self, spec: JobSpec) -> int:
-        """How many requests it takes to make it all."""
-        work = self._work(spec)
+        """How many requests it takes to make pod and Secret; cheaper to tell than by making them."""
+        work = spec.work if self.runs_commands else None
         if work is None:
             has_secret = bool(spec.stdin)
         else:
-            texts = any(mount.kind in ("text", "json") for mount in work.plan.mounts)
-            has_secret = texts or work.api is not None or work.plan.stdin is not None
+            mounts = (*work.plan.mounts, *([work.plan.stdin] if work.plan.stdin else ()))
+            texts = any(mount.kind in ("text", "json") for mount in mounts)
+            has_secret = texts or work.api is not None
         return 3 if has_secret else 1
 
-    def parts(self, spec: JobSpec) -> PodParts:
-        """The pod and its secret; `refusal` has nothing against the job."""
-        work = self._work(spec)
-        found = Volumes(spec.name, self._context.store, self._options)
-        container = self._runner(spec, found) if work is None else self._command(work, found)
-        container |= {
-            "name": CONTAINER,
-            "image": self._image(work),
-            "resources": self._resources(spec),
-            "volumeMounts": found.mounts(),
+    def refusal(self, spec: JobSpec) -> str:
+        """Why no pod could ever run the job; empty when one can."""
+        try:
+            self.parts(spec)
+        except RequestFaultError as error:
+            return str(error)
+        return ""
+
+    def size(self, resources: Resources) -> Resources:
+        """What the pod of a container that asks for `resources` keeps of its node."""
+        container = {"name": CONTAINER, "resources": self._resources(resources)}
+        pod = merge(self._base, {"spec": {"containers": [container]}})
+        amounts = requests_of(pod["spec"], (self._options.gpu_resource,))
+        cores = -(-amounts.milli_cores // 1000)
+        return Resources(cores, amounts.ram_bytes, amounts.scratch_bytes, amounts.gpus)
+
+    # What is the same for all.
+
+    def _site(self) -> dict[str, Any]:
+        options = self._options
+        spec: dict[str, Any] = {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": options.grace_seconds,
         }
-        if self._options.image_pull_policy:
-            container["imagePullPolicy"] = self._options.image_pull_policy
-        limit = spec.max_run_seconds if work is None else work.max_run_seconds
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": self._metadata(spec, limit, is_command=work is not None),
-            "spec": self._spec(spec, limit) | {
-                "containers": [container],
-                "volumes": found.volumes(spec.name),
-            },
-        }  # fmt: skip
-        merged: dict[str, Any] = merge(merge(_DEFAULTS, self.template), pod)
-        return PodParts(merged, self._secret(spec, found) if found.data else None)
+        if options.service_account:
+            spec["serviceAccountName"] = options.service_account
+        if options.node_selector:
+            spec["nodeSelector"] = dict(options.node_selector)
+        spec["tolerations"] = [
+            *map(toleration_json, options.tolerations),
+            *(lost_toleration(trouble, options.lost_seconds) for trouble in LOST),
+        ]
+        if options.image_pull_policy:
+            main = {"name": CONTAINER, "imagePullPolicy": options.image_pull_policy}
+            spec["containers"] = [main]
+        metadata = {"labels": self._labels, "finalizers": [FINALIZER]}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
-    # Inside.
+    # What is a job's own.
 
-    def _work(self, spec: JobSpec) -> Work | None:
-        return spec.work if self.runs_commands else None
-
-    def _image(self, work: Work | None) -> str:
-        asked = work.image if work is not None else NO_IMAGE
-        return self._options.image if asked in ("", NO_IMAGE) else asked
-
-    def _command(self, work: Work, found: Volumes) -> dict[str, Any]:
-        """The container that is the command."""
-        plan = work.plan
-        found.add_plan(plan)
-        environment = dict(work.environment)
-        env: list[dict[str, Any]] = []
-        if work.api is not None:
-            ca_file = _AUTHORITY if work.api.authority else ""
-            if ca_file:
-                found.add_file(_AUTHORITY, work.api.authority)
-            environment |= api_environment(
-                work.api.host, ca_file=ca_file, insecure=work.api.insecure
+    def _check(self, spec: JobSpec) -> None:
+        if not spec.name.startswith(f"{self._cluster_id}-") or not is_object_name(spec.name):
+            raise RequestFaultError(
+                f"{spec.name!r} is no name of a container of {self._cluster_id}"
             )
-            environment.pop(TOKEN_VARIABLE, None)
-            found.add_value(_TOKEN_KEY, work.api.token)
-            source = {"secretKeyRef": {"name": found.uuid, "key": _TOKEN_KEY}}
-            env.append({"name": TOKEN_VARIABLE, "valueFrom": source})
-        env += [
-            {"name": name, "value": _literal(value)} for name, value in sorted(environment.items())
-        ]
-        container: dict[str, Any] = {"command": self._argv(work, found), "env": env}
-        if plan.cwd:
-            container["workingDir"] = plan.cwd
-        return container
+        if spec.partitions and not self._options.partition_label:
+            raise RequestFaultError(
+                "it asks for a partition, and this cluster has none; the operator can name the label of nodes that says "
+                "theirs in the option partition_label of [Scheduler]"
+            )
+        for partition in spec.partitions:
+            if not partition or not is_label_value(partition):
+                raise RequestFaultError(f"partition {partition!r} can be no node's: not a label")
 
-    def _argv(self, work: Work, found: Volumes) -> list[str]:
-        """The command, behind a shell where its streams are redirected."""
-        plan = work.plan
-        argv = [_literal(word) for word in work.command]
-        stdin = "/dev/null"
-        if plan.stdin is not None:
-            stdin = self._stdin(work, found)
-        if plan.stdout or plan.stderr:
-            streams = (stdin, plan.stdout, plan.stderr)
-            return [self._options.shell, "-c", REDIRECT, *map(_literal, streams), *argv]
-        return [self._options.shell, "-c", FEED, stdin, *argv] if plan.stdin is not None else argv
-
-    def _stdin(self, work: Work, found: Volumes) -> str:
-        """The path in the container from which standard input is read."""
-        mount = work.plan.stdin
-        assert mount is not None  # noqa: S101 (for the type checker)
-        if mount.kind != "file":
-            found.add_file(_STDIN, mount.content)
-        elif volumes.is_inside(mount.source, work.plan):
-            return mount.source
-        else:
-            found.add_input(mount, _STDIN)
-        return _STDIN
-
-    def _runner(self, spec: JobSpec, found: Volumes) -> dict[str, Any]:
-        """A container that runs the job's own argv."""
-        argv = [_literal(word) for word in spec.argv]
-        node = {"fieldRef": {"fieldPath": "spec.nodeName"}}
-        env = [
-            {"name": NODE_VARIABLE, "valueFrom": node},
-            {"name": JOB_VARIABLE, "value": spec.name},
-        ]
-        if not spec.stdin:
-            return {"command": argv, "env": env}
-        found.add_file(_STDIN, spec.stdin)
-        return {"command": [self._options.shell, "-c", FEED, _STDIN, *argv], "env": env}
-
-    def _resources(self, spec: JobSpec) -> dict[str, Any]:
-        """What it asks for is what it gets, but for cores: those that nobody else wants may be used."""
-        asked = spec.resources
-        fixed = {"memory": str(asked.ram_bytes + self._options.reserve_ram)}
-        if asked.scratch_bytes:
-            fixed["ephemeral-storage"] = str(asked.scratch_bytes)
-        if asked.gpus:
-            fixed[self._options.gpu_resource] = str(asked.gpus)
-        cores = {"cpu": str(asked.cores)}
-        return {
-            "requests": cores | fixed,
-            "limits": (cores if self._options.cpu_limit else {}) | fixed,
-        }
-
-    def _metadata(self, spec: JobSpec, limit: int, *, is_command: bool) -> dict[str, Any]:
+    def _pod(self, spec: JobSpec, program: Program, volumes: Volumes) -> dict[str, Any]:
         annotations = {
-            ASKED: Asked(spec.resources.ram_bytes, limit).as_annotation(),
-            RUNS: COMMAND if is_command else "runner",
+            ASKED: Asked(spec.resources.ram_bytes, program.asked_seconds).as_annotation(),
+            RUNS: program.runs,
         }
         if spec.exclusive:
             annotations[EXCLUSIVE] = "yes"
         return {
-            "name": spec.name,
-            "namespace": self._options.namespace,
-            "labels": dict(labels_of(self.cluster_id, _label(self._context.dispatcher))),
-            "annotations": annotations,
-            "finalizers": [FINALIZER],
+            "metadata": {"name": spec.name, "annotations": annotations},
+            "spec": self._spec(spec, program, volumes),
         }
 
-    def _spec(self, spec: JobSpec, limit: int) -> dict[str, Any]:
-        options = self._options
-        found: dict[str, Any] = {
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": options.grace_seconds,
+    def _spec(self, spec: JobSpec, program: Program, volumes: Volumes) -> dict[str, Any]:
+        container: dict[str, Any] = {
+            "name": CONTAINER,
+            "image": program.image,
+            "command": [literal(word) for word in program.command],
+            "env": list(program.environment),
+            "workingDir": program.directory,
+            "resources": self._resources(spec.resources),
+            "volumeMounts": volumes.mounts_as_json(),
         }
-        if limit:
-            found["activeDeadlineSeconds"] = limit
-        if options.service_account:
-            found["serviceAccountName"] = options.service_account
-        if name := options.priority_class(priority_class(spec.priority)):
-            found["priorityClassName"] = name
-        if options.node_selector:
-            found["nodeSelector"] = dict(options.node_selector)
-        found["tolerations"] = [
-            *map(_toleration, options.tolerations),
-            *(
-                {
-                    "key": f"node.kubernetes.io/{trouble}",
-                    "operator": "Exists",
-                    "effect": "NoExecute",
-                    "tolerationSeconds": options.lost_seconds,
-                }
-                for trouble in ("not-ready", "unreachable")
-            ),
-        ]
-        if affinity := self._affinity(spec):
-            found["affinity"] = affinity
-        return found
+        own = {
+            "containers": [_filled(container)],
+            "volumes": volumes.as_json(),
+            "activeDeadlineSeconds": min(program.run_seconds, _MAX_SECONDS),
+            "priorityClassName": class_name(self._options.priority_classes, spec.priority),
+            "affinity": self._affinity(spec),
+        }
+        return _filled(own)
 
     def _affinity(self, spec: JobSpec) -> dict[str, Any]:
-        """Which nodes it may have, and next to whom."""
-        every: list[dict[str, Any]] = []
-        if self._options.preemptible_label and not spec.preemptible:
-            key, _, value = self._options.preemptible_label.partition("=")
-            every.append({"key": key, "operator": "NotIn", "values": [value]})
-        terms = [every]
-        if spec.partitions:
-            # A node without the label takes any job.
-            label = self._options.partition_label
-            inside = {"key": label, "operator": "In", "values": list(spec.partitions)}
-            terms = [[*every, inside], [*every, {"key": label, "operator": "DoesNotExist"}]]
-        affinity: dict[str, Any] = {}
-        if terms != [[]]:
-            selectors = [{"matchExpressions": term} for term in terms]
-            required = {"nodeSelectorTerms": selectors}
-            affinity["nodeAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": required}
-        if spec.exclusive:
-            # Kubernetes keeps it in both directions: nobody of ours joins it either.
-            term = {
-                "labelSelector": {"matchLabels": {CLUSTER_LABEL: self.cluster_id}},
-                "topologyKey": "kubernetes.io/hostname",
-            }
-            affinity["podAntiAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
-        return affinity
+        options = self._options
+        terms = node_terms(
+            options.partition_label,
+            spec.partitions,
+            options.preemptible_label,
+            preemptible=spec.preemptible,
+        )
+        affinity = with_node_terms(self._base["spec"].get("affinity") or {}, terms)
+        return alone(affinity, self._cluster_id) if spec.exclusive else affinity
 
-    def _secret(self, spec: JobSpec, found: Volumes) -> dict[str, Any]:
+    def _resources(self, resources: Resources) -> dict[str, Any]:
+        """Memory and scratch are limits, too: what goes beyond them would be others' on the node."""
+        options = self._options
+        milli_cores = resources.cores * 1000 + options.reserve_milli_cores
+        cpu = str(milli_cores // 1000) if milli_cores % 1000 == 0 else f"{milli_cores}m"
+        amounts = {
+            "memory": resources.ram_bytes + options.reserve_ram,
+            "ephemeral-storage": resources.scratch_bytes,
+            options.gpu_resource: resources.gpus,
+        }
+        limits = {name: str(amount) for name, amount in amounts.items() if amount}
+        requests = {"cpu": cpu, **limits} if milli_cores else dict(limits)
+        if options.cpu_limit and milli_cores:
+            limits = {"cpu": cpu, **limits}
+        return {"requests": requests, "limits": limits}
+
+    def _secret(self, name: str, contents: Mapping[str, bytes]) -> dict[str, Any] | None:
+        if not contents:
+            return None
+        total = sum(map(len, contents.values()))
+        if total > MAX_SECRET_BYTES:
+            raise RequestFaultError(
+                f"its text and json mounts have {total} bytes; a pod can be given {MAX_SECRET_BYTES} in all, what is "
+                "larger has to be mounted as a file"
+            )
+        data = {key: base64.b64encode(value).decode() for key, value in contents.items()}
         return {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {
-                "name": spec.name,
-                "namespace": self._options.namespace,
-                "labels": dict(labels_of(self.cluster_id, _label(self._context.dispatcher))),
-            },
+            "metadata": {"name": name, "labels": dict(self._labels)},
             "type": "Opaque",
-            # Nothing about it changes, so that no kubelet has to look.
             "immutable": True,
-            "data": found.encoded(),
+            "data": data,
         }
 
 
-_DEFAULTS: Mapping[str, Any] = {
-    "metadata": {},
-    "spec": {
-        # A template may say otherwise.
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "containers": [{"name": CONTAINER, "securityContext": {"allowPrivilegeEscalation": False}}],
-    },
-}
+def _filled(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Without fields that say nothing, so that the template's hold."""
+    return {key: each for key, each in value.items() if each}
 
 
-def _toleration(value: Toleration) -> dict[str, str]:
-    found = {"key": value.key, "operator": value.operator, "value": value.value}
-    return {name: each for name, each in (found | {"effect": value.effect}).items() if each}
+def _without(base: Mapping[str, Any], volumes: Volumes, program: Program) -> dict[str, Any]:
+    """The base without what the template mounts, or sets, where the container has something of its own.
 
-
-def _literal(text: str) -> str:
-    """`text` where Kubernetes would put the values of variables in: it takes two dollars for one."""
-    return text.replace("$", "$$")
-
-
-def _label(text: str) -> str:
-    """`text` as the value of a label: itself, or where that cannot be what tells it apart."""
-    if re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text) or not text:
-        return text
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    Merged, they would be half the one and half the other.
+    """
+    taken = {
+        "volumeMounts": {each["mountPath"] for each in volumes.mounts_as_json()},
+        "env": {each["name"] for each in program.environment},
+    }
+    keys = {"volumeMounts": "mountPath", "env": "name"}
+    spec = base["spec"]
+    containers = [
+        {
+            name: [each for each in value if str(each[keys[name]]).rstrip("/") not in taken[name]]
+            if name in keys and container["name"] == CONTAINER
+            else value
+            for name, value in container.items()
+        }
+        for container in spec["containers"]
+    ]
+    return {**base, "spec": {**spec, "containers": containers}}

@@ -2,136 +2,71 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from nodemanager.config.kinds import Bool, Bytes, Choice, Integer, Kind, Pattern, Seconds, found
+from nodemanager.config.kinds import Bool, Bytes, Choice, Float, Integer, Kind, Pattern, Seconds
 from nodemanager.config.module_options import read_options
 from nodemanager.errors import ConfigError
 from nodemanager.schedulers.base import SchedulerContext
-from nodemanager.schedulers.batches import MAX_CLASS
+from nodemanager.schedulers.kubernetes.claims import Claim, Claims, find_place
+from nodemanager.schedulers.kubernetes.placement import LabelKey, Labels, Tolerations
 from nodemanager.schedulers.kubernetes.podnodes import NodeRules, Toleration
+from nodemanager.schedulers.kubernetes.priorities import PriorityRange, PriorityRanges
 from nodemanager.schedulers.kubernetes.quantities import GPU_RESOURCES
 from nodemanager.schedulers.kubernetes.reflector import Pace
+from nodemanager.schedulers.kubernetes.syntax import LABEL_KEY, NAMESPACE, OBJECT_NAME
 from nodemanager.schedulers.kubernetes.view import ViewRules
 from nodemanager.schedulers.kubernetes.waits import Patience
 
-_LABEL_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
-_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
-
 
 class Run(StrEnum):
-    """What a pod is."""
+    """What a pod runs."""
 
     POD = "pod"
-    """The container itself: its image runs its command, and the pod's end is the container's."""
+    """The container's own command, in its own image: the pod is the container."""
     RUNNER = "runner"
-    """A runner, which reports for itself; its image has to have our package."""
+    """A runner in an image of ours, which runs the container and reports for itself."""
 
 
 class NodeOrigin(StrEnum):
-    """Where the nodes come from."""
+    """Where the nodes come from that are booted for us."""
 
     FIXED = "fixed"
-    """They are there, or somebody else boots them."""
+    """None are: the cluster has all nodes there will be, or an autoscaler of its own."""
     JOINING = "joining"
-    """Machines that are booted for us, whose kubelets join by themselves."""
+    """Machines that we boot join the cluster."""
 
 
-@dataclass(frozen=True)
-class Labels(Kind):
-    """``key=value, key2=value2``."""
-
-    def parse(self, text: str) -> dict[str, str]:
-        """Raises `ValueError`."""
-        labels = {}
-        for word in _words(text):
-            key, equals, value = word.partition("=")
-            if not (equals and re.fullmatch(_LABEL_KEY, key) and re.fullmatch(_LABEL_VALUE, value)):
-                raise ValueError(f"expected labels such as key=value, found {found(word)}")
-            labels[key] = value
-        return labels
-
-
-@dataclass(frozen=True)
-class Tolerations(Kind):
-    """``key=value:Effect``, ``key:Effect`` or ``key``, as in kubectl taint."""
-
-    def parse(self, text: str) -> tuple[Toleration, ...]:
-        """Raises `ValueError`."""
-        return tuple(_toleration(word) for word in _words(text))
-
-
-@dataclass(frozen=True)
-class Claims(Kind):
-    """``DIRECTORY CLAIM, DIRECTORY CLAIM``."""
-
-    def parse(self, text: str) -> tuple[Claim, ...]:
-        """Longest directories first, so that the nearest is found first; raises `ValueError`."""
-        claims = []
-        for pair in filter(None, (part.split() for part in re.split(r"[,\n]", text))):
-            if len(pair) != 2 or not pair[0].startswith("/") or not re.fullmatch(_NAME, pair[1]):
-                words = found(" ".join(pair))
-                raise ValueError(
-                    f"expected an absolute directory and a claim's name, found {words}"
-                )
-            claims.append(Claim(Path(pair[0]), pair[1]))
-        return tuple(sorted(claims, key=lambda claim: -len(claim.directory.parts)))
-
-
-@dataclass(frozen=True)
-class PriorityClasses(Kind):
-    """``1 low, 500 normal, 900 high``: from which of the users' priorities on which class is meant."""
-
-    def parse(self, text: str) -> tuple[tuple[int, str], ...]:
-        """Largest numbers first; raises `ValueError`."""
-        classes = {}
-        for pair in filter(None, (part.split() for part in re.split(r"[,\n]", text))):
-            number = int(pair[0]) if pair[0].isascii() and pair[0].isdigit() else -1
-            good = len(pair) == 2 and 0 < number <= MAX_CLASS and re.fullmatch(_NAME, pair[-1])
-            if not good or number in classes:
-                words = found(" ".join(pair))
-                raise ValueError(
-                    f"expected numbers from 1 to {MAX_CLASS}, each with a PriorityClass, found {words}"
-                )
-            classes[number] = pair[1]
-        return tuple(sorted(classes.items(), reverse=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A directory, as this configuration names it, and the PersistentVolumeClaim that has the same files."""
-
-    directory: Path
-    name: str
-
+_PATH = Pattern(r"/.*", "an absolute path")
 
 OPTIONS: Mapping[str, Kind] = {
     "kubeconfig": Kind(),
     "context": Kind(),
-    "namespace": Pattern(_NAME, "a namespace"),
+    "namespace": Pattern(NAMESPACE, "the name of a namespace"),
     "run": Choice(tuple(Run)),
     "image": Kind(),
+    "runner_image": Kind(),
     "template": Kind(),
     "claims": Claims(),
     "keep_output": Bool(),
-    "shell": Kind(),
+    "shell": _PATH,
     "image_pull_policy": Choice(("Always", "IfNotPresent", "Never")),
-    "service_account": Pattern(_NAME, "a service account"),
-    "priority_classes": PriorityClasses(),
+    "service_account": Pattern(OBJECT_NAME, "the name of a service account"),
+    "priority_classes": PriorityRanges(),
     "node_selector": Labels(),
     "tolerations": Tolerations(),
-    "partition_label": Pattern(_LABEL_KEY, "a label's key"),
-    "preemptible_label": Labels(),
-    "gpu_resource": Pattern(_LABEL_KEY, "a resource's name"),
+    "partition_label": LabelKey(),
+    "preemptible_label": LabelKey(valued=True),
+    "gpu_resource": Pattern(LABEL_KEY, "the name of a resource"),
+    "reserve_cpu": Float(0, 1024),
     "reserve_ram": Bytes(0),
     "cpu_limit": Bool(),
-    "grace": Seconds(0),
-    "lost_after": Seconds(0),
+    "grace": Seconds(1, 86400),
+    "lost_after": Seconds(0, 86400),
     "concurrency": Integer(1, 64),
     "image_patience": Seconds(0),
     "relist_time": Seconds(1),
@@ -144,148 +79,141 @@ class KubernetesOptions:
     """What an operator can set."""
 
     kubeconfig: Path | None
-    """Default: the service account when the daemon runs in a pod, else $KUBECONFIG or ~/.kube/config."""
+    """Default: the service account when the daemon runs in a pod, else `KUBECONFIG` or ``~/.kube/config``."""
     context: str
-    """Of the kubeconfig. Default: its current one."""
+    """Of the kubeconfig; empty for its current one."""
     namespace: str
     """Of the pods. Default: ``default``."""
     run: Run
-    """Default: pod."""
+    """Default pod."""
     image: str
-    """For containers that name none; with `run = runner` that of all pods. Default: none."""
+    """For containers that name none. Default: such containers are refused."""
+    runner_image: str
+    """Of pods that run a runner, or a probe: with `run = runner` it has to be given. Default: `image`."""
     template: Path | None
-    """A YAML file with a pod that all pods are made of; what the container asks for goes over it. Default: none."""
+    """A pod template in YAML, to which everything else is added."""
     claims: tuple[Claim, ...]
-    """Directories of this configuration, the store above all, and the PersistentVolumeClaims of the namespace that have
-    the same files. Default: none."""
+    """By which pods reach the store and the directories for inputs."""
     keep_output: bool
-    """Pods write their output into the store, for which one of `claims` is needed. Default yes."""
+    """Default yes: the command writes its output straight into the claim that covers `[Runner] store`."""
+    store: PurePosixPath | None
+    """`[Runner] store`, from the context."""
+    input_dirs: tuple[PurePosixPath, ...]
+    """`[Runner] input_dirs`, from the context."""
     shell: str
-    """In containers' images: used for commands only whose standard streams are redirected. Default ``/bin/sh``."""
+    """In the images: starts only commands whose streams are redirected, or whose output begins with files that
+    were mounted into it. Default /bin/sh."""
     image_pull_policy: str
-    """Default: Kubernetes' own."""
+    """Empty: Kubernetes decides by the image's tag."""
     service_account: str
-    """Of the pods; its token is not mounted. Default: the namespace's."""
-    priority_classes: tuple[tuple[int, str], ...]
-    """From which of the users' priorities, 1 to 1000, on which PriorityClass is taken. Default: none is."""
+    """Empty: the namespace's default one. Its token is not mounted in any case, unless the template says so."""
+    priority_classes: tuple[PriorityRange, ...]
+    """Default: none, and so the cluster's default class."""
     node_selector: Mapping[str, str]
-    """Labels of the nodes that pods may use. Default: all nodes."""
+    """Labels that a node must have."""
     tolerations: tuple[Toleration, ...]
-    """Taints that pods bear. Default: none."""
+    """For nodes that are kept for containers by a taint."""
     partition_label: str
-    """The label of nodes whose value is their partition; a node without it takes any job. Default: no partitions."""
+    """The key whose value is a node's partition. Default: there are no partitions, and what asks for one is refused."""
     preemptible_label: str
-    """``key=value`` of nodes that can be taken away; only jobs that bear that get there. Default: none."""
+    """Of nodes that can be taken away: only containers that bear that get there."""
     gpu_resource: str
-    """What GPUs are called. Default ``nvidia.com/gpu``."""
+    """What is asked for as GPUs. Default nvidia.com/gpu."""
+    reserve_milli_cores: int
+    """`reserve_cpu`, in thousandths of a core: added to what a container asks for. Default 0."""
     reserve_ram: int
-    """Bytes added to what a job asks for. Default 0."""
+    """Bytes added to what a container asks for. Default 0."""
     cpu_limit: bool
-    """The cores asked for are a limit, too: no more is had even where nobody else needs it. Default no."""
+    """Whether the cores asked for are a limit, too. Default no: a limit stops all threads of a command that used its
+    share of a tenth of a second, also where cores are idle; without it a busy node shares them by requests."""
     grace_seconds: int
-    """Between TERM and KILL. Default 30 s."""
+    """`grace`: between TERM and KILL. Default 30 s."""
     lost_seconds: int
-    """How long a node may be silent or not ready before its pods are given up. Default 5 min, as Kubernetes has it."""
+    """`lost_after`: how long a node may be silent or not ready before its pods are given up. Default 5 min, as
+    Kubernetes has it."""
     concurrency: int
     """How many requests are made at a time. Default 8."""
     image_patience: float
-    """How long an image is waited for whose registry does not answer. Default 15 min."""
+    """For so many seconds a registry that does not answer is waited for. Default 15 min."""
     relist_seconds: float
-    """How often everything is listed anew, in case a watch has missed something. Default 10 min."""
+    """`relist_time`: every so many seconds everything is listed anew, whatever the watches told. Default 10 min."""
     nodes: NodeOrigin
     """Default fixed."""
 
     @classmethod
     def of(cls, context: SchedulerContext) -> KubernetesOptions:
         """Read the options; `ConfigError` names the one that is wrong or unknown."""
-        owner = "the kubernetes scheduler"
-        values = read_options(context.section, owner, context.options, OPTIONS)
-        preemptible = values.get("preemptible_label", {})
-        if len(preemptible) > 1:
-            raise ConfigError(f"[{context.section}] preemptible_label: expected one label")
+        values = read_options(context.section, "the kubernetes scheduler", context.options, OPTIONS)
+        kubeconfig, template = values.get("kubeconfig"), values.get("template")
         options = cls(
-            kubeconfig=_path(context, values.get("kubeconfig")),
+            kubeconfig=_path(context, kubeconfig),
             context=values.get("context", ""),
             namespace=values.get("namespace", "default"),
             run=Run(values.get("run", Run.POD)),
             image=values.get("image", ""),
-            template=_path(context, values.get("template")),
+            runner_image=values.get("runner_image") or values.get("image", ""),
+            template=_path(context, template),
             claims=values.get("claims", ()),
             keep_output=values.get("keep_output", True),
-            shell=values.get("shell") or "/bin/sh",
+            store=None if context.store is None else PurePosixPath(context.store),
+            input_dirs=tuple(map(PurePosixPath, context.input_dirs)),
+            shell=values.get("shell", "/bin/sh"),
             image_pull_policy=values.get("image_pull_policy", ""),
             service_account=values.get("service_account", ""),
             priority_classes=values.get("priority_classes", ()),
             node_selector=values.get("node_selector", {}),
             tolerations=values.get("tolerations", ()),
             partition_label=values.get("partition_label", ""),
-            preemptible_label="".join(f"{k}={v}" for k, v in preemptible.items()),
+            preemptible_label=values.get("preemptible_label", ""),
             gpu_resource=values.get("gpu_resource", GPU_RESOURCES[0]),
+            reserve_milli_cores=math.ceil(round(values.get("reserve_cpu", 0.0) * 1000, 3)),
             reserve_ram=values.get("reserve_ram", 0),
             cpu_limit=values.get("cpu_limit", False),
-            grace_seconds=int(values.get("grace", 30)),
-            lost_seconds=int(values.get("lost_after", 300)),
+            grace_seconds=math.ceil(values.get("grace", 30.0)),
+            lost_seconds=math.ceil(values.get("lost_after", 300.0)),
             concurrency=values.get("concurrency", 8),
             image_patience=values.get("image_patience", Patience().registry_seconds),
             relist_seconds=values.get("relist_time", Pace().relist_seconds),
             nodes=NodeOrigin(values.get("nodes", NodeOrigin.FIXED)),
         )
-        options._check(context)
+        options._check(context.section)
         return options
 
-    def _check(self, context: SchedulerContext) -> None:
-        """What fits ill together."""
-        if self.run is Run.RUNNER:
-            return
-        if self.keep_output and (context.store is None or self.claim_of(context.store) is None):
-            where = "the API" if context.store is None else str(context.store)
-            raise ConfigError(
-                f"[{context.section}] claims: pods cannot write their output to {where}: set [Runner] store to a "
-                f"directory and name the PersistentVolumeClaim with the same files here (claims = DIRECTORY "
-                f"CLAIM), or set keep_output = no to run without outputs, or run = runner"
-            )
-
-    def claim_of(self, path: Path) -> tuple[str, str] | None:
-        """The claim that has the file or directory, and where in it; None if none has."""
-        for claim in self.claims:
-            if path.is_relative_to(claim.directory):
-                inside = path.relative_to(claim.directory).as_posix()
-                return claim.name, "" if inside == "." else inside
-        return None
-
-    def priority_class(self, priority: int) -> str:
-        """The PriorityClass of a user's priority (0 to 1000); empty for none."""
-        return next((name for least, name in self.priority_classes if priority >= least), "")
-
-    def view_rules(self, template: NodeRules) -> ViewRules:
-        """What is seen; `template` is what the pods' template has of such rules."""
+    def view_rules(self, nodes: NodeRules) -> ViewRules:
+        """What is seen. `nodes` says which nodes pods may use, the template included."""
         return ViewRules(
-            nodes=NodeRules(
-                node_selector={**template.node_selector, **self.node_selector},
-                tolerations=(*template.tolerations, *self.tolerations),
-                partition_label=self.partition_label,
-                preemptible_label=self.preemptible_label,
-            ),
+            nodes=nodes,
             gpu_resources=(self.gpu_resource,),
             patience=Patience(registry_seconds=self.image_patience),
             pace=Pace(relist_seconds=self.relist_seconds),
         )
 
+    def _check(self, section: str) -> None:
+        """What no option can tell for itself; raises `ConfigError`."""
+        if self.run is Run.RUNNER:
+            if not self.runner_image:
+                raise ConfigError(
+                    f"[{section}] runner_image: missing; with run = runner pods run in an image that has "
+                    "arvados-container-runner"
+                )
+            return
+        ours = [path for path in (self.store, *self.input_dirs) if path is not None]
+        for claim in self.claims:
+            directory = claim.directory
+            if not any(p.is_relative_to(directory) or directory.is_relative_to(p) for p in ours):
+                raise ConfigError(
+                    f"[{section}] claims: {directory} has nothing to do with [Runner] store or input_dirs "
+                    f"({', '.join(map(str, ours)) or 'none is set'}); write the directory as it is written there"
+                )
+        if self.keep_output and (self.store is None or not find_place(self.claims, self.store)):
+            where = f"claims: none covers [Runner] store ({self.store})"
+            raise ConfigError(
+                f"[{section}] {where if self.store else 'keep_output: [Runner] store is not a directory'}, so what "
+                "commands write could not be kept; name the store and the PersistentVolumeClaim that holds it in "
+                "`claims`, or set keep_output = no, or run = runner"
+            )
+
 
 def _path(context: SchedulerContext, text: str | None) -> Path | None:
     """Relative ones are those of the state directory, as with all modules."""
     return context.state_dir / Path(text).expanduser() if text else None
-
-
-def _toleration(word: str) -> Toleration:
-    rest, _, effect = word.partition(":")
-    key, equals, value = rest.partition("=")
-    effects = ("", "NoSchedule", "PreferNoSchedule", "NoExecute")
-    good = re.fullmatch(_LABEL_KEY, key) and re.fullmatch(_LABEL_VALUE, value)
-    if not good or effect not in effects:
-        raise ValueError(f"expected taints such as key=value:NoSchedule, found {found(word)}")
-    return Toleration(key, "Equal" if equals else "Exists", value, effect)
-
-
-def _words(text: str) -> list[str]:
-    return text.replace(",", " ").split()

@@ -36,6 +36,7 @@ from nodemanager.schedulers.kubernetes.options import KubernetesOptions, NodeOri
 from nodemanager.schedulers.kubernetes.pod import Pod
 from nodemanager.schedulers.kubernetes.pods import FINAL_PHASES
 from nodemanager.schedulers.kubernetes.submit import Submitter
+from nodemanager.schedulers.kubernetes.template import read_template
 from nodemanager.schedulers.kubernetes.view import View
 from nodemanager.schedulers.kubernetes.waits import Patience
 
@@ -63,8 +64,9 @@ class KubernetesScheduler(Scheduler):
         )
         self._client = KubeClient(access, options.namespace)
         self._bell = Bell()
-        self._manifests = Manifests(context, options)
-        rules = options.view_rules(self._manifests.template_rules())
+        template = read_template(options.template) if options.template else {}
+        self._manifests = Manifests(options, context, template)
+        rules = options.view_rules(self._manifests.node_rules)
         self._view = View(
             self._client,
             context.cluster_id,
@@ -73,7 +75,7 @@ class KubernetesScheduler(Scheduler):
             on_change=self._bell.ring,
         )
         self._watching = False
-        self._submitter = Submitter(self._client, self._view, self._manifests)
+        self._submitter = Submitter(self._client, self._view, self._manifests, options)
         self._elastic = Elastic(self._client, self._view, context.cluster_id)
         self._hopeless: Mapping[str, str] = {}
         """Of waiting pods, as the last poll saw them."""

@@ -7,10 +7,13 @@ from http import HTTPStatus
 from typing import Any
 
 from nodemanager.errors import NodeManagerError, SchedulerError
+from nodemanager.mount_plan import RequestFaultError
 from nodemanager.schedulers.base import JobSpec, Submission
 from nodemanager.schedulers.kubernetes.client import KubeClient, KubeRefused
+from nodemanager.schedulers.kubernetes.inputs import check_inputs
 from nodemanager.schedulers.kubernetes.manifest import Manifests, PodParts
 from nodemanager.schedulers.kubernetes.names import CLUSTER_LABEL, FINALIZER
+from nodemanager.schedulers.kubernetes.options import KubernetesOptions
 from nodemanager.schedulers.kubernetes.pod import Pod
 from nodemanager.schedulers.kubernetes.view import View
 
@@ -22,10 +25,13 @@ _NO_RIGHT = 'User "'
 class Submitter:
     """Every pod is made once: its name is taken then, until it is forgotten."""
 
-    def __init__(self, client: KubeClient, view: View, manifests: Manifests) -> None:
+    def __init__(
+        self, client: KubeClient, view: View, manifests: Manifests, options: KubernetesOptions
+    ) -> None:
         self._client = client
         self._view = view
         self._manifests = manifests
+        self._options = options
 
     def submit(self, jobs: Sequence[JobSpec]) -> list[Submission]:
         """An answer for each; raises `SchedulerError` when one got none, after all were tried."""
@@ -51,9 +57,12 @@ class Submitter:
         )
 
     def _make(self, spec: JobSpec) -> Submission:
-        if words := self._manifests.refusal(spec):
-            return Submission(spec.name, refused=words)
-        parts = self._manifests.parts(spec)
+        try:
+            parts = self._manifests.parts(spec)
+            if spec.work is not None and self._manifests.runs_commands:
+                check_inputs(spec.work.plan, self._options)
+        except RequestFaultError as error:
+            return Submission(spec.name, refused=str(error))
         try:
             if parts.secret is not None:
                 self._make_secret(spec.name, parts.secret)

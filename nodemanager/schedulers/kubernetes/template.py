@@ -1,13 +1,13 @@
-"""An operator's pod, of which all pods are made: read from YAML, and what the container asks for merged over it.
+"""An operator's pod template, and how two pods are merged into one.
 
-`merge` is Kubernetes' strategic merge for the fields of a pod: objects are merged, lists of things that have a key (the
-name of a container, the path of a mount) are merged by that key, other lists are replaced, and null removes.
+Merging is Kubernetes' strategic merge, as `kubectl patch` does it: maps are merged key by key; lists of objects that
+have a key of their own are merged by that; of other lists the patch's replaces what was there; null removes.
+Tolerations alone differ: Kubernetes would replace the template's, here they are added to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,110 +15,188 @@ import yaml
 
 from nodemanager.errors import ConfigError
 from nodemanager.schedulers.kubernetes.names import CONTAINER
+from nodemanager.schedulers.kubernetes.volumes import VOLUME_PREFIX
 
 MERGE_KEYS: Mapping[str, str] = {
     "containers": "name",
-    "initContainers": "name",
     "ephemeralContainers": "name",
-    "volumes": "name",
-    "imagePullSecrets": "name",
     "env": "name",
-    "volumeMounts": "mountPath",
-    "volumeDevices": "devicePath",
     "hostAliases": "ip",
-    "topologySpreadConstraints": "topologyKey",
-    "ports": "containerPort",
+    "imagePullSecrets": "name",
+    "initContainers": "name",
     "ownerReferences": "uid",
+    "ports": "containerPort",
+    "topologySpreadConstraints": "topologyKey",
+    "volumeDevices": "devicePath",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
 }
-"""Lists that are merged, and what tells their members apart: `x-kubernetes-patch-merge-key` of the API's description."""
+"""The lists of a pod whose objects are merged, and by what; no other list of a pod has such a name."""
+_UNITED = frozenset({"finalizers", "tolerations"})
+"""Lists to which the patch adds."""
 
-UNITED = frozenset({"finalizers"})
-"""Lists of plain values that are united."""
-
-_KINDS = {"Pod": (), "PodTemplate": ("template",)}
+_PARTS = ("metadata", "spec")
+_OUR_PREFIX = "arvados.org/"
+_OUR_FIELDS: Mapping[str, str] = {
+    "activeDeadlineSeconds": "it comes from the container's max_run_time",
+    "ephemeralContainers": "they are for debugging pods that run",
+    "nodeName": "the scheduler chooses the node; write a nodeSelector",
+    "terminationGracePeriodSeconds": "set the option grace",
+}
+_OUR_CONTAINER_FIELDS = ("image", "command", "args", "workingDir", "stdin", "stdinOnce", "tty")
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """The pod of the file: its `metadata` and `spec`. Raises `ConfigError`, naming the part that is at fault."""
+    """The pod that the file describes, with nothing but `metadata` and `spec`.
+
+    Raises `ConfigError` that names the file and the field.
+    """
     try:
-        value = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {error}") from error
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{path}: expected one pod, with metadata and spec")
-    kind = value.get("kind", "Pod")
-    if kind not in _KINDS or value.get("apiVersion", "v1") != "v1":
-        raise ConfigError(f"{path}: expected a v1 Pod or PodTemplate, found kind {kind!r}")
-    for part in _KINDS[kind]:
-        value = value.get(part) or {}
-    pod = {"metadata": value.get("metadata") or {}, "spec": value.get("spec") or {}}
-    _check(path, pod)
-    return pod
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"[Scheduler] template: {path}: cannot be read: {error}") from error
+    return parse_template(text, str(path))
 
 
-def merge(base: Any, patch: Any, field: str = "") -> Any:
-    """`patch` over `base`, of which nothing is changed; `field` is the name of what they are."""
-    if isinstance(base, Mapping) and isinstance(patch, Mapping):
-        merged = {name: deepcopy(value) for name, value in base.items()}
-        for name, value in patch.items():
-            if value is None:
-                merged.pop(name, None)
-            else:
-                merged[name] = merge(merged.get(name), value, name)
-        return merged
-    if isinstance(base, list) and isinstance(patch, list):
-        if field in UNITED:
-            return [*base, *(value for value in patch if value not in base)]
-        if field == "tolerations":
-            # Of a patch that adds some, the template's are meant to hold, too: it is about other taints.
-            return [*deepcopy(base), *deepcopy(patch)]
-        if field in MERGE_KEYS:
-            return _merge_list(base, patch, MERGE_KEYS[field])
-    return _without_nulls(patch)
+def parse_template(text: str, path: str) -> dict[str, Any]:
+    """Like `read_template`, for the text of a file; `path` is what errors refer to."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: is not YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    problems = list(_problems(document))
+    if problems:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    pod = document.get("template") or {} if document.get("kind") == "PodTemplate" else document
+    return {field: pod[field] for field in _PARTS if pod.get(field)}
 
 
-def _merge_list(base: Sequence[Any], patch: Sequence[Any], key: str) -> list[Any]:
-    merged = [deepcopy(each) for each in base]
-    places = {each.get(key): place for place, each in enumerate(merged)}
-    for each in patch:
-        place = places.get(each.get(key))
-        if place is None:
-            merged.append(_without_nulls(each))
+def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """`patch` over `base`, as the module says; neither is changed."""
+    merged = dict(base)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            given = merged.get(key)
+            merged[key] = merge(given if isinstance(given, Mapping) else {}, value)
+        elif isinstance(value, list):
+            merged[key] = _merged_list(key, merged.get(key) or [], value)
         else:
-            merged[place] = merge(merged[place], each)
+            merged[key] = value
     return merged
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [_without_nulls(each) for each in value]
-    return value
+def _merged_list(name: str, base: Sequence[Any], patch: Sequence[Any]) -> list[Any]:
+    if name in _UNITED:
+        return [*base, *(each for each in patch if each not in base)]
+    key = MERGE_KEYS.get(name)
+    if key is None or not all(isinstance(each, Mapping) for each in patch):
+        return [merge({}, each) if isinstance(each, Mapping) else each for each in patch]
+    merged = {each.get(key): each for each in base}
+    for each in patch:
+        merged[each.get(key)] = merge(merged.get(each.get(key)) or {}, each)
+    return list(merged.values())
 
 
-def _check(path: Path, pod: Mapping[str, Any]) -> None:
-    for part in ("metadata", "spec"):
-        if not isinstance(pod[part], Mapping):
-            raise ConfigError(f"{path}: {part}: expected an object")
-    spec = pod["spec"]
-    for name in MERGE_KEYS:
-        if name in spec and not isinstance(spec[name], list):
-            raise ConfigError(f"{path}: spec.{name}: expected a list")
-    for name in ("containers", "initContainers", "volumes"):
-        for each in spec.get(name) or ():
-            if not isinstance(each, Mapping) or not isinstance(each.get("name"), str):
-                raise ConfigError(f"{path}: spec.{name}: expected objects with a name")
+# What a template may say.
+
+
+def _problems(document: Any) -> Iterator[str]:
+    if not isinstance(document, Mapping):
+        yield "expected a pod template: a Pod, a PodTemplate, or only metadata and spec"
+        return
+    kind, version = document.get("kind"), document.get("apiVersion")
+    if kind not in (None, "Pod", "PodTemplate"):
+        yield f"kind: expected Pod or PodTemplate, found {kind!r}"
+        return
+    if version not in (None, "v1"):
+        yield f"apiVersion: expected v1, found {version!r}"
+    if kind != "PodTemplate":
+        yield from _pod_problems(document, "", ("apiVersion", "kind", *_PARTS))
+        return
+    for field in document:
+        if field not in ("apiVersion", "kind", "metadata", "template"):
+            yield f"{field}: expected metadata and template, nothing else"
+    yield from _pod_problems(document.get("template"), "template", _PARTS)
+
+
+def _pod_problems(pod: Any, where: str, known: Sequence[str]) -> Iterator[str]:
+    if not isinstance(pod, Mapping):
+        yield f"{where}: expected metadata and spec"
+        return
+    prefix = f"{where}." if where else ""
+    yield from (f"{prefix}{field}: not known here" for field in pod if field not in known)
+    for field, look in (("metadata", _metadata_problems), ("spec", _spec_problems)):
+        value = pod.get(field)
+        if isinstance(value, Mapping):
+            yield from (f"{prefix}{field}.{problem}" for problem in look(value))
+        elif value is not None:
+            yield f"{prefix}{field}: expected an object"
+
+
+def _metadata_problems(metadata: Mapping[str, Any]) -> Iterator[str]:
+    for field, value in metadata.items():
+        if field == "finalizers":
+            if not isinstance(value, list):
+                yield f"{field}: expected a list"
+        elif field not in ("annotations", "labels"):
+            yield f"{field}: the pod's own; a template may have annotations, finalizers and labels"
+        elif not isinstance(value, Mapping):
+            yield f"{field}: expected an object"
+        else:
+            for name, text in value.items():
+                if not isinstance(text, str):
+                    yield f"{field}.{name}: expected a text, found {text!r}; put it in quotes"
+                elif str(name).startswith(_OUR_PREFIX):
+                    yield f"{field}.{name}: names with {_OUR_PREFIX} are the node manager's own"
+
+
+def _spec_problems(spec: Mapping[str, Any]) -> Iterator[str]:
+    for field, why in _OUR_FIELDS.items():
+        if field in spec:
+            yield f"{field}: leave it out; {why}"
     if spec.get("restartPolicy", "Never") != "Never":
-        raise ConfigError(
-            f"{path}: spec.restartPolicy: {spec['restartPolicy']!r}: a container's command starts once; leave it out"
-        )
-    for name in ("name", "generateName", "namespace", "uid"):
-        if name in pod["metadata"]:
-            raise ConfigError(f"{path}: metadata.{name}: each pod gets its own; leave it out")
-    main = [each for each in spec.get("containers") or () if each["name"] == CONTAINER]
-    for field in ("command", "args", "workingDir"):
-        if main and field in main[0]:
-            raise ConfigError(
-                f"{path}: spec.containers: {CONTAINER}: {field} comes from the container request; leave it out"
-            )
+        yield f"restartPolicy: expected Never, found {spec['restartPolicy']!r}: nothing is run twice"
+    wrong = list(_list_problems(spec))
+    for field in ("containers", "initContainers"):
+        if not wrong:
+            for number, container in enumerate(spec.get(field) or ()):
+                wrong += [f"{field}[{number}].{problem}" for problem in _list_problems(container)]
+    yield from wrong
+    if wrong:
+        return
+    containers = spec.get("containers") or ()
+    if containers and not any(each["name"] == CONTAINER for each in containers):
+        yield f"containers: none is named {CONTAINER}; that one runs the command, others run beside it"
+    for number, container in enumerate(containers):
+        for field in _OUR_CONTAINER_FIELDS if container["name"] == CONTAINER else ():
+            if field in container:
+                yield f"containers[{number}].{field}: leave it out; the container says that"
+    for number, volume in enumerate(spec.get("volumes") or ()):
+        if volume["name"].startswith(VOLUME_PREFIX):
+            yield f"volumes[{number}].name: names with {VOLUME_PREFIX} are the node manager's own"
+
+
+def _list_problems(value: Mapping[str, Any]) -> Iterator[str]:
+    """Of lists that are merged: each object needs its key, and a name only one can have."""
+    for field in (*MERGE_KEYS, "tolerations"):
+        key, objects = MERGE_KEYS.get(field), value.get(field)
+        if objects is None:
+            continue
+        if not isinstance(objects, list) or not all(isinstance(each, Mapping) for each in objects):
+            yield f"{field}: expected a list of objects"
+            continue
+        seen: list[Any] = []
+        for number, each in enumerate(objects):
+            if key is None:
+                continue
+            own = each.get(key)
+            if own is None or (key == "name" and not isinstance(own, str)):
+                yield f"{field}[{number}].{key}: expected a {key}, found {own!r}"
+            elif key == "name" and own in seen:
+                yield f"{field}[{number}].{key}: {own} is there twice"
+            seen.append(own)
