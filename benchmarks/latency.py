@@ -75,8 +75,8 @@ def main() -> None:
     report(console, samples)
 
 
-def run(api: Any, folder: Path) -> Sample:
-    """Submit one container, wait for its end, and read the times."""
+def run(api: Any, folder: Path, log: str = "stdout.txt") -> Sample:
+    """Submit one container, wait for its end, and read the times. `log`: where its output goes."""
     attributes = {
         "command": ["sh", "-c", SCRIPT],
         "container_image": "none",
@@ -97,7 +97,7 @@ def run(api: Any, folder: Path) -> Sample:
     record = wait_for(final, f"{uuid} is final")
     if record["state"] != "Complete":
         raise SystemExit(f"{uuid} ended {record['state']}: {record['runtime_status']}")
-    ended = float((folder / "state/store" / uuid / "log/stdout.txt").read_text())
+    ended = float((folder / "state/store" / uuid / "log" / log).read_text())
     committed = parse_time(record["created_at"])
     return Sample(
         to_claimed=parse_time(record["locked_at"]) - committed,

@@ -1,14 +1,19 @@
 """How fast batch schedulers take jobs from us, what looking at many costs, and how soon an end is known.
 
-    python benchmarks/schedulers.py [--schedulers slurm sge] [--jobs 1000] [--live 10 10000] [--containers 1000]
+    python benchmarks/schedulers.py [--schedulers slurm sge kubernetes] [--jobs 1000] [--live 10 10000]
+                                    [--containers 1000]
 
-Starts a private Slurm and a private Grid Engine, one after the other, and prints for each
+Starts a private Slurm, a private Grid Engine and, where it has been built, a private Kubernetes, one after the other,
+and prints for each
 
-- containers accepted per second: by a plain loop of sbatch or qsub, several at once, slurmrestd, and one array
-  job (the scheduler's own limit), against our module with containers that are alike, of twenty kinds, and all different;
-- one look at all jobs and nodes with few and with many live jobs: commands and milliseconds;
+- containers accepted per second: by a plain loop of sbatch, qsub or kubectl, several at once, slurmrestd, one array
+  job (the scheduler's own limit), the official client of Kubernetes, against our module with containers that are alike,
+  of twenty kinds, and all different;
+- one look at all jobs and nodes with few and with many live jobs: commands or requests, and milliseconds;
+- for Kubernetes, the memory that it takes to watch them;
 - with a real daemon: from a queue of containers that all fall due at once to all of them accepted as jobs, and from the
-  last line of a container's command to its final state in the API.
+  last line of a container's command to its final state in the API; for Kubernetes also from falling due to the final
+  state of all.
 
 Everything happens on this machine, so a scheduler shares its cores with whoever feeds it: compare within one run.
 """
@@ -25,9 +30,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -42,16 +46,19 @@ from rich.table import Table
 from latency import answering, run, wait_for
 from nodemanager.api.connection import call
 from nodemanager.model import JobState, Resources, format_time
-from nodemanager.schedulers.base import JobSpec, Scheduler, SchedulerContext
-from nodemanager.schedulers.commands import Answer, Call, Commands
-from nodemanager.schedulers.registry import find_scheduler
-from tests.clusters.gridengine import GridEngineCell, GridEngineMissing
-from tests.clusters.slurm import SlurmCluster, SlurmMissing, SlurmNode, SlurmSettings
+from nodemanager.schedulers.base import JobSpec, Scheduler
+from on_kubernetes import kubernetes
+from subjects import CLUSTER, PATIENCE_SECONDS, Subject, grid_engine, slurm
+from tests.clusters.gridengine import GridEngineMissing
+from tests.clusters.kubernetes import KubernetesMissing
+from tests.clusters.slurm import SlurmMissing
 
-CLUSTER = "zzzzz"
 KINDS = 20
-SLEEPER = b"#!/bin/sh\nsleep 1000\n"
-PATIENCE_SECONDS = 300.0
+SUBJECTS: dict[str, Callable[[], AbstractContextManager[Subject]]] = {
+    "slurm": slurm,
+    "sge": grid_engine,
+    "kubernetes": kubernetes,
+}
 
 
 @dataclass(frozen=True)
@@ -68,144 +75,12 @@ class Row:
         return self.jobs / self.seconds
 
 
-class Subject(ABC):
-    """A scheduler under measurement, none of whose nodes takes work unless told so."""
-
-    word: str
-    """`[Dispatch] scheduler`"""
-    environment: Mapping[str, str]
-
-    @abstractmethod
-    def options(self) -> dict[str, str]:
-        """The module's options."""
-
-    @abstractmethod
-    def plain(self) -> Iterator[tuple[str, int, Callable[[], int]]]:
-        """Ways of submitting without us: title, jobs, and what does it and says how many were accepted."""
-
-    @abstractmethod
-    def variants(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Options of the module by which jobs that all differ can go."""
-
-    @abstractmethod
-    def purge(self) -> None:
-        """Let no job be left."""
-
-    @abstractmethod
-    def open(self, *, takes_work: bool) -> None:
-        """Whether its nodes take work."""
-
-    def module(self, directory: Path, more: Mapping[str, str]) -> Scheduler:
-        """Our module for it."""
-        options = {**self.options(), **more}
-        context = SchedulerContext(CLUSTER, directory, options, PATIENCE_SECONDS, "bench")
-        return find_scheduler(self.word)(context)
-
-
-class Slurm(Subject):
-    """A Slurm with one node."""
-
-    word = "slurm"
-
-    def __init__(self, cluster: SlurmCluster) -> None:
-        self._cluster = cluster
-        self.environment = cluster.env
-        self._commands = Commands(PATIENCE_SECONDS, dict(cluster.env))
-
-    def options(self) -> dict[str, str]:
-        """It finds everything by SLURM_CONF."""
-        return {}
-
-    def plain(self) -> Iterator[tuple[str, int, Callable[[], int]]]:
-        """See the base class."""
-        words = (
-            "sbatch",
-            "--parsable",
-            "--mem=1M",
-            "--output=/dev/null",
-            "--export=NIL",
-            "--chdir=/",
-        )
-        one = Call(words, SLEEPER)
-        for at_once, jobs in ((1, 200), (4, 400)):
-            title = f"sbatch, {at_once} at a time"
-            yield title, jobs, partial(_accepted, self._commands, [one] * jobs, at_once)
-        array = Call((*words, "--array=0-999"), SLEEPER)
-        yield (
-            "one array of 1,000: Slurm's own limit",
-            1000,
-            lambda: 1000 * _accepted(self._commands, [array], 1),
-        )
-
-    def variants(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """See the base class."""
-        yield "sbatch", {}
-        yield "slurmrestd", {"rest_socket": str(self._cluster.restd_socket)}
-
-    def purge(self) -> None:
-        """See the base class."""
-        self._cluster.run("scancel", "--user", self._cluster.run("id", "-un"), seconds=300)
-        self._cluster.wait_until(
-            lambda: not self._cluster.run("squeue", "-h", "-o", "%i"), 300, "no job is left"
-        )
-
-    def open(self, *, takes_work: bool) -> None:
-        """See the base class."""
-        state = ("state=resume",) if takes_work else ("state=drain", "reason=benchmark")
-        self._cluster.run("scontrol", "update", "nodename=n1", *state)
-
-
-class GridEngine(Subject):
-    """A Grid Engine whose only host is this machine."""
-
-    word = "sge"
-
-    def __init__(self, cell: GridEngineCell) -> None:
-        self._cell = cell
-        self.environment = cell.env
-        self._commands = Commands(PATIENCE_SECONDS, dict(cell.env))
-
-    def options(self) -> dict[str, str]:
-        """Debian's own programs are wrapped in slow scripts."""
-        return {}
-
-    def plain(self) -> Iterator[tuple[str, int, Callable[[], int]]]:
-        """See the base class."""
-        words = ("qsub", "-terse", "-o", "/dev/null", "-j", "y", "-S", "/bin/sh")
-        one = Call(words, SLEEPER)
-        for at_once, jobs in ((1, 200), (4, 400)):
-            title = f"qsub, {at_once} at a time"
-            yield title, jobs, partial(_accepted, self._commands, [one] * jobs, at_once)
-        array = Call((*words, "-t", "1-1000"), SLEEPER)
-        yield (
-            "one array of 1,000: Grid Engine's own limit",
-            1000,
-            lambda: 1000 * _accepted(self._commands, [array], 1),
-        )
-
-    def variants(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """See the base class."""
-        yield "qsub", {"submit_at_once": "1"}
-        yield "qsub, 4 at a time", {"submit_at_once": "4"}
-
-    def purge(self) -> None:
-        """See the base class."""
-        self._commands.run("qdel", "-f", "-u", "*")
-        self._cell.wait_until(lambda: not self._cell.job_states(), 300, "no job is left")
-
-    def open(self, *, takes_work: bool) -> None:
-        """See the base class."""
-        self._cell.run("qmod", "-e" if takes_work else "-d", "*")
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
-        "--schedulers", nargs="+", choices=("slurm", "sge"), default=["slurm", "sge"]
-    )
+    parser.add_argument("--schedulers", nargs="+", choices=[*SUBJECTS], default=[*SUBJECTS])
     parser.add_argument(
         "--jobs", type=int, default=1000, help="jobs of a submission (default 1000)"
     )
@@ -215,9 +90,9 @@ def main() -> None:
     console = Console()
     for word in flags.schedulers:
         try:
-            with _subject(word) as subject:
+            with SUBJECTS[word]() as subject:
                 measure(console, subject, flags)
-        except (SlurmMissing, GridEngineMissing) as error:
+        except (SlurmMissing, GridEngineMissing, KubernetesMissing) as error:
             console.print(f"{word}: {error}")
 
 
@@ -251,7 +126,7 @@ def submissions(console: Console, subject: Subject, jobs: int) -> Iterator[Row]:
             scheduler = subject.module(Path(name), options)
             scheduler.poll()
             scheduler.nodes()
-            specs = [spec(kinds) for _ in range(number)]
+            specs = [spec(subject, kinds) for _ in range(number)]
             began = time.monotonic()
             answers = scheduler.submit(specs)
             seconds = time.monotonic() - began
@@ -264,12 +139,12 @@ def submissions(console: Console, subject: Subject, jobs: int) -> Iterator[Row]:
 _numbers = count()
 
 
-def spec(kinds: int) -> JobSpec:
+def spec(subject: Subject, kinds: int) -> JobSpec:
     """A job of one of so many kinds, by a name that no other has."""
     number = next(_numbers)
     ram_bytes = (16 + number % kinds) << 20
     name = f"{CLUSTER}-dz642-{number:015d}"
-    return JobSpec(name, ("sleep", "1000"), Resources(1, ram_bytes), stdin=b"x" * 1000)
+    return JobSpec(name, ("sleep", "1000"), Resources(1, ram_bytes), stdin=subject.stdin)
 
 
 def report_submissions(console: Console, subject: Subject, rows: Sequence[Row]) -> None:
@@ -299,11 +174,10 @@ def report_looks(console: Console, subject: Subject, sizes: Sequence[int]) -> No
         scheduler = subject.module(Path(name), {})
         live = 0
         for size in sizes:
-            fresh = [spec(KINDS) for _ in range(live, size)]
-            for start in range(0, len(fresh), 1000):
-                scheduler.submit(fresh[start : start + 1000])
+            subject.fill(scheduler, [spec(subject, KINDS) for _ in range(live, size)])
             live = size
-            scheduler.poll()
+            # One that watches is told of them a little later.
+            wait_for(partial(_are_listed, scheduler, size), "all are listed")
             before, times = scheduler.commands_run, []
             for _ in range(5):
                 began = time.monotonic()
@@ -318,9 +192,10 @@ def report_looks(console: Console, subject: Subject, sizes: Sequence[int]) -> No
                 f"{1000 * statistics.median(times):.0f}",
                 f"{listed:,}",
             )
-        subject.purge()
         scheduler.close()
     console.print(table)
+    subject.report_more(console, live)
+    subject.purge()
 
 
 # The real daemon.
@@ -333,13 +208,17 @@ def report_daemon(console: Console, subject: Subject, containers: int) -> None:
         with _daemon(folder, subject, containers) as api:
             rate = _queue_to_accepted(console, subject, api, containers)
             subject.open(takes_work=True)
-            samples = [run(api, folder) for _ in range(10)]
+            log = "combined.txt" if subject.runs_commands else "stdout.txt"
+            samples = [run(api, folder, log) for _ in range(10)]
+            completed = _due_to_final(api, containers) if subject.runs_commands else 0.0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     table = Table(title=f"{subject.word}: a real daemon")
     table.add_column("what")
     table.add_column("measured", justify="right")
     table.add_row(f"{containers:,} containers, from due to accepted", f"{rate:,.0f} per s")
+    if completed:
+        table.add_row("the same of `true`, from due to complete", f"{completed:,.0f} per s")
     for title, values in (
         ("commit to running, median", [s.to_running for s in samples]),
         ("end of the command to final state, median", [s.to_final for s in samples]),
@@ -352,9 +231,36 @@ def report_daemon(console: Console, subject: Subject, containers: int) -> None:
 def _queue_to_accepted(console: Console, subject: Subject, api: Any, containers: int) -> float:
     """All of them fall due at once; how many a second are jobs."""
     console.print(f"{subject.word}: committing {containers:,} requests", style="dim")
+    requests, due = _commit(api, containers, ["sleep", "1000"])
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        scheduler = subject.module(Path(name), {})
+        wait_for(lambda: len(_live(scheduler)) >= containers, "all are accepted")
+        rate = containers / (time.time() - due)
+        for uuid in requests:
+            call(api.container_requests().update(uuid=uuid, body={"priority": 0}))
+        wait_for(lambda: not _live(scheduler), "all are cancelled")
+        scheduler.close()
+    return rate
+
+
+def _due_to_final(api: Any, containers: int) -> float:
+    """How many a second are created, run and recorded."""
+    requests, due = _commit(api, containers, ["true"])
+    left = [["uuid", "in", requests], ["state", "=", "Final"]]
+
+    def are_final() -> bool:
+        found = call(api.container_requests().list(filters=left, limit=0, count="exact"))
+        return bool(found["items_available"] >= containers)
+
+    wait_for(are_final, "all are final")
+    return containers / (time.time() - due)
+
+
+def _commit(api: Any, containers: int, command: Sequence[str]) -> tuple[list[str], float]:
+    """Requests that all fall due at a time, which has just come."""
     due = time.time() + 15 + containers / 150
     attributes = {
-        "command": ["sleep", "1000"],
+        "command": [*command],
         "container_image": "none",
         "cwd": "/work",
         "output_path": "/work/out",
@@ -371,15 +277,11 @@ def _queue_to_accepted(console: Console, subject: Subject, api: Any, containers:
     if time.time() > due:
         raise SystemExit("committing took longer than expected; try fewer containers")
     time.sleep(due - time.time())
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        scheduler = subject.module(Path(name), {})
-        wait_for(lambda: len(_live(scheduler)) >= containers, "all are accepted")
-        rate = containers / (time.time() - due)
-        for uuid in requests:
-            call(api.container_requests().update(uuid=uuid, body={"priority": 0}))
-        wait_for(lambda: not _live(scheduler), "all are cancelled")
-        scheduler.close()
-    return rate
+    return requests, due
+
+
+def _are_listed(scheduler: Scheduler, jobs: int) -> bool:
+    return len(_live(scheduler)) >= jobs
 
 
 def _live(scheduler: Scheduler) -> list[str]:
@@ -392,7 +294,7 @@ def _daemon(folder: Path, subject: Subject, containers: int) -> Iterator[Any]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = "\n".join(f"{key} = {value}" for key, value in subject.options().items())
+    options = "\n".join(f"{key} = {value}" for key, value in subject.daemon_options().items())
     config = folder / "nodemanager.cfg"
     config.write_text(
         f"[Api]\nport = {port}\nadvertise_url = https://127.0.0.1:{port}\n"
@@ -413,22 +315,6 @@ def _daemon(folder: Path, subject: Subject, containers: int) -> Iterator[Any]:
 
 
 # Inside.
-
-
-@contextmanager
-def _subject(word: str) -> Iterator[Subject]:
-    if word == "slurm":
-        node = SlurmNode("n1", cpus=8, memory_mb=64_000, tmp_mb=100_000)
-        with SlurmCluster(SlurmSettings(nodes=(node,), restd=True)) as cluster:
-            yield Slurm(cluster)
-    else:
-        with GridEngineCell() as cell:
-            yield GridEngine(cell)
-
-
-def _accepted(commands: Commands, calls: Sequence[Call], at_once: int) -> int:
-    answers = commands.run_all(calls, at_once)
-    return sum(isinstance(answer, Answer) and answer.status == 0 for answer in answers)
 
 
 def _row(console: Console, title: str, jobs: int, accepted: int, seconds: float) -> Row:
