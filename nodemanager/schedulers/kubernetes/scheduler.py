@@ -16,7 +16,7 @@ from http import HTTPStatus
 
 from nodemanager.clock import SystemClock
 from nodemanager.errors import NodeManagerError, SchedulerError
-from nodemanager.model import Finding, JobState, Node
+from nodemanager.model import Finding, JobState, Node, format_time
 from nodemanager.outcome import End
 from nodemanager.schedulers.base import (
     JobSpec,
@@ -64,13 +64,14 @@ class KubernetesScheduler(Scheduler):
         )
         self._client = KubeClient(access, options.namespace)
         self._bell = Bell()
+        self._clock = SystemClock()
         template = read_template(options.template) if options.template else {}
         self._manifests = Manifests(options, context, template)
         rules = options.view_rules(self._manifests.node_rules)
         self._view = View(
             self._client,
             context.cluster_id,
-            clock=SystemClock(),
+            clock=self._clock,
             rules=rules if patience is None else replace(rules, patience=patience),
             on_change=self._bell.ring,
         )
@@ -129,8 +130,8 @@ class KubernetesScheduler(Scheduler):
         self._look()
         live = {job.name for job in self._view.jobs() if job.state is not JobState.ENDED}
         found = [self._view.pod(name) for name in names if name in live]
-        pods = [pod for pod in found if pod is not None and pod.deleted_at is None]
-        _raise_first(self._client.many(self._cancel, pods))
+        # Those that are being deleted are told again, in a way that their kubelets notice: one may have overlooked it.
+        _raise_first(self._client.many(self._cancel, [pod for pod in found if pod is not None]))
 
     def prioritise(self, priorities: Mapping[str, int]) -> None:
         """A pod's priority is fixed when it is made: there is nothing to be done."""
@@ -210,7 +211,8 @@ class KubernetesScheduler(Scheduler):
             raise SchedulerError(f"kubernetes: {self._view.why_not}")
 
     def _cancel(self, pod: Pod) -> None:
-        notes = {CANCELLED: f"by {self.context.dispatcher or self.context.cluster_id}"}
+        who = self.context.dispatcher or self.context.cluster_id
+        notes = {CANCELLED: f"by {who} at {format_time(self._clock.wall())}"}
         if hopeless := self._hopeless.get(pod.name):
             notes[HOPELESS] = hopeless
         try:
