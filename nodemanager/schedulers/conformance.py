@@ -234,6 +234,8 @@ class SchedulerConformance:
     """Nobody else uses the scheduler, so the suite may fill it."""
     reprioritises: bool = True
     """The priority of a waiting job can be changed."""
+    keeps_urgency: bool = True
+    """Of waiting jobs the most urgent one, or the oldest of equals, starts first, whatever was tried before."""
     keeps_order: bool = True
     """Jobs that are equal and submitted in one go start in their order."""
     drains: bool = True
@@ -459,10 +461,12 @@ class SchedulerConformance:
 
     def test_urgent_jobs_start_first(self, bench: Bench) -> None:
         """A larger priority is more urgent."""
+        self._need(self.keeps_urgency, "start the most urgent first")
         assert self._order(bench, [1, 900, 50], {}) == [1, 2, 0]
 
     def test_equal_jobs_start_in_order(self, bench: Bench) -> None:
         """First come, first served."""
+        self._need(self.keeps_urgency, "start the most urgent first")
         assert self._order(bench, [5, 5, 5], {}) == [0, 1, 2]
 
     def test_a_priority_can_change_while_waiting(self, bench: Bench) -> None:

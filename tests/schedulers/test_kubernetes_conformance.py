@@ -57,6 +57,8 @@ class TestKubernetes(SchedulerConformance):
 
     patience = 60.0
     reprioritises = False
+    # Its scheduler looks again at a pod that found no node after a pause that grows, the most urgent one included.
+    keeps_urgency = False
     keeps_order = False
     refuses_too_big = False
     grows = True

@@ -95,8 +95,8 @@ def test_the_scheduler_takes_its_options(config: Config, machine: Path) -> None:
     assert options.template is not None
     pod = read_template(options.template)
     assert pod["spec"]["securityContext"].items() <= POD["securityContext"].items()
-    for _, name in options.priority_classes:
-        assert document("PriorityClass", name)["preemptionPolicy"] == "Never"
+    for each in options.priority_classes:
+        assert document("PriorityClass", each.name)["preemptionPolicy"] == "Never"
     assert len(options.priority_classes) == sum(d["kind"] == "PriorityClass" for d in documents())
 
 
@@ -105,7 +105,7 @@ def test_the_store_is_one_volume_for_daemon_and_containers(config: Config, machi
         "xyzzy", machine, config.scheduler.options, store=config.runner.store
     )
     (claim,) = KubernetesOptions.of(context).claims
-    assert claim.directory == config.runner.store
+    assert str(claim.directory) == str(config.runner.store)
     assert document("PersistentVolumeClaim", claim.name)["metadata"]["namespace"] == NAMESPACE
     name = paths(DAEMON)[f"/{claim.directory.relative_to(machine)}"]
     (volume,) = (volume for volume in POD["volumes"] if volume["name"] == name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nodemanager.model import Resources
@@ -114,6 +115,12 @@ class Manifests:
         secret = self._secret(spec.name, volumes.secret)
         base = _without(self._base, volumes, program)
         return PodParts(merge(base, self._pod(spec, program, volumes)), secret)
+
+    def folder(self, spec: JobSpec) -> Path | None:
+        """The container's own directory in the store, where its pod writes into that; None where it does not."""
+        store = self._options.store
+        keeps = self.runs_commands and spec.work is not None and self._options.keep_output
+        return Path(store) / spec.name if keeps and store else None
 
     def requests_for(self, spec: JobSpec) -> int:
         """How many requests it takes to make pod and Secret; cheaper to tell than by making them."""

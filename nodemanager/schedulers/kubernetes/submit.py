@@ -16,6 +16,7 @@ from nodemanager.schedulers.kubernetes.names import CLUSTER_LABEL, FINALIZER
 from nodemanager.schedulers.kubernetes.options import KubernetesOptions
 from nodemanager.schedulers.kubernetes.pod import Pod
 from nodemanager.schedulers.kubernetes.view import View
+from nodemanager.schedulers.kubernetes.volumes import needs_secret
 
 _QUOTA = "exceeded quota"
 _NO_RIGHT = 'User "'
@@ -48,8 +49,11 @@ class Submitter:
 
     def release(self, pod: Pod) -> None:
         """Take our finalizer away, and the secret: nothing of the pod is needed any more."""
-        # A list is replaced as a whole; somebody else's finalizer has to stay.
         value = self._client.get_pod(pod.name)
+        if value["metadata"]["uid"] == pod.uid and needs_secret(value["spec"], pod.name):
+            # It goes with the pod that owns it, but not where nobody got as far as saying so.
+            self._drop_secret(pod.name)
+        # A list is replaced as a whole; somebody else's finalizer has to stay.
         held_by = value["metadata"].get("finalizers") or ()
         others = [each for each in held_by if each != FINALIZER]
         self._client.patch_pod(
@@ -63,12 +67,17 @@ class Submitter:
                 check_inputs(spec.work.plan, self._options)
         except RequestFaultError as error:
             return Submission(spec.name, refused=str(error))
+        self._make_folder(spec)
         try:
             if parts.secret is not None:
                 self._make_secret(spec.name, parts.secret)
             value = self._make_pod(spec.name, parts)
         except KubeRefused as error:
-            return _verdict(spec.name, error)
+            verdict = _verdict(spec.name, error)
+            if parts.secret is not None:
+                # No pod, so nobody who would ever take it along.
+                self._drop_secret(spec.name)
+            return verdict
         self._view.created(value)
         if parts.secret is not None:
             self._own(parts.secret, value)
@@ -83,8 +92,27 @@ class Submitter:
                 raise
             if self._find_pod(name) is None:
                 # Not changed but made anew: its token may be another by now, and it cannot be changed.
-                self._client.delete_secret(secret["metadata"]["name"])
+                self._drop_secret(name)
                 self._client.create_secret(secret)
+
+    def _drop_secret(self, name: str) -> None:
+        try:
+            self._client.delete_secret(name)
+        except KubeRefused as error:
+            if not error.is_missing:
+                raise
+
+    def _make_folder(self, spec: JobSpec) -> None:
+        """A kubelet would make it on the way to the output in it, for root alone: no log could be put there then.
+
+        The store itself is never made: it may just not be mounted.
+        """
+        folder = self._manifests.folder(spec)
+        try:
+            if folder is not None:
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise SchedulerError(f"[Runner] store: {folder}: {error.strerror}") from error
 
     def _make_pod(self, name: str, parts: PodParts) -> dict[str, Any]:
         try:

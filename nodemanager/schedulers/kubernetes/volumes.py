@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from nodemanager.mount_plan import RequestFaultError
@@ -96,3 +97,16 @@ class Volumes:
         if read_only:
             mount["readOnly"] = True
         self._mounts[target] = mount
+
+
+def needs_secret(pod_spec: Mapping[str, Any], name: str) -> bool:
+    """Whether a pod takes files or variables from the Secret of that name."""
+    volumes = pod_spec.get("volumes") or ()
+    variables = [
+        variable
+        for container in pod_spec.get("containers") or ()
+        for variable in container.get("env") or ()
+    ]
+    keys = [(each.get("valueFrom") or {}).get("secretKeyRef") or {} for each in variables]
+    files = any((each.get("secret") or {}).get("secretName") == name for each in volumes)
+    return files or any(key.get("name") == name for key in keys)
