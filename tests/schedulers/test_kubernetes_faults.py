@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import pytest
 import requests
-import yaml
 
 from nodemanager.errors import SchedulerError
 from nodemanager.model import JobState, Resources, new_uuid
@@ -561,16 +560,8 @@ class TestMeddling:
 
 class TestNodes:
     def test_a_node_that_is_lost_takes_its_pods_with_it(self, site: Site) -> None:
-        """After what the cluster gives it, here by the pods' template."""
-        template = site.folder / "template.yaml"
-        toleration = {
-            "key": "node.kubernetes.io/unreachable",
-            "operator": "Exists",
-            "effect": "NoExecute",
-            "tolerationSeconds": 1,
-        }
-        template.write_text(yaml.safe_dump({"spec": {"tolerations": [toleration]}}))
-        scheduler, job = site.connect(template=str(template), patience=SOON), spec()
+        """After what it is given for coming back."""
+        scheduler, job = site.connect(lost_after="1 s"), spec()
         node = site.node()
         scheduler.submit([job])
         site.running(scheduler, job)
