@@ -33,6 +33,8 @@ LOG_NAME = "combined.txt"
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
+LOG_PATIENCE_SECONDS = 1800.0
+"""A container is not kept from its end for longer by a scheduler that does not give its log."""
 _PIECE_BYTES = 1 << 20
 
 Write = Callable[[bytes], object]
@@ -132,6 +134,8 @@ class CollectorActor(Actor):
         self._clock = clock
         self._store: Store | None = None
         self._tries: dict[str, int] = {}
+        self._began: dict[str, float] = {}
+        """When it was first tried, in elapsed seconds."""
 
     def on_receive(self, message: Any) -> None:
         """Collect, or try again later."""
@@ -143,6 +147,7 @@ class CollectorActor(Actor):
                     self._try_later(message, error)
                 else:
                     self._tries.pop(uuid, None)
+                    self._began.pop(uuid, None)
                     tell_if_alive(reply_to, collected)
             case _:
                 super().on_receive(message)
@@ -164,9 +169,15 @@ class CollectorActor(Actor):
     def _keep_log(self, store: Store, asked: Collect) -> tuple[str, str]:
         """Where it is kept, and what is to be said about it."""
         fetch = self._fetchers[asked.scheduler]
+        now = self._clock.elapsed()
+        began = self._began.setdefault(asked.uuid, now)
         try:
             return store.keep_log(asked.uuid, lambda write: fetch(asked.uuid, write)), ""
         except (LookupError, ApiRefused) as error:
+            return "", f"its log was not kept: {error}"
+        except SchedulerError as error:
+            if now - began < LOG_PATIENCE_SECONDS:
+                raise
             return "", f"its log was not kept: {error}"
 
     def _try_later(self, asked: Collect, error: Exception) -> None:

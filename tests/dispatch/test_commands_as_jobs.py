@@ -200,6 +200,19 @@ def test_a_log_that_is_out_of_reach_for_a_while_is_waited_for(world: Harness) ->
     assert Path(done["log"], LOG_NAME).exists()
 
 
+def test_a_log_that_stays_out_of_reach_keeps_nobody_from_the_end(world: Harness) -> None:
+    put_output(world)
+    world.site.scheduler.faults.upcoming[Fault.LOG] = 10_000
+    request = world.submit()
+    world.advance(1700)
+    assert world.container_of(request)["state"] == "Running"
+    world.advance(300)
+    done = world.container_of(request)
+    assert done["state"] == "Complete"
+    assert "its log was not kept" in done["runtime_status"]["warning"]
+    assert done["output"]
+
+
 def test_a_job_that_will_never_start_is_given_up(world: Harness) -> None:
     world.site.cluster.set_drain("node1", "held for the test")
     request = world.submit()

@@ -150,6 +150,10 @@ class KubernetesScheduler(Scheduler):
                     write(piece)
         except KubeRefused as error:
             raise LookupError(str(error)) from error
+        except SchedulerError as error:
+            if self._view.is_current and not self._has_node(name):
+                raise LookupError(f"its node is gone, and the log with it: {error}") from error
+            raise
 
     # Nodes.
 
@@ -209,6 +213,12 @@ class KubernetesScheduler(Scheduler):
             patience = self.context.command_seconds
         if not self._view.wait_current(patience):
             raise SchedulerError(f"kubernetes: {self._view.why_not}")
+
+    def _has_node(self, name: str) -> bool:
+        """Whether somebody could answer for the pod's node."""
+        pod = self._view.pod(name)
+        nodes = self._view.kube_nodes()
+        return pod is not None and any(node.name == pod.node and node.ready for node in nodes)
 
     def _cancel(self, pod: Pod) -> None:
         who = self.context.dispatcher or self.context.cluster_id
