@@ -15,7 +15,11 @@ PINGS_PER_TIMEOUT = 3
 """So many pings may be missed before a dispatcher is lost."""
 
 
-_WITH_NODE_DAEMONS = {"slurm": "slurmd -D -b -N %h", "sge": "a script that starts sge_execd"}
+_WITH_NODE_DAEMONS = {
+    "slurm": "slurmd -D -b -N %h",
+    "sge": "a script that starts sge_execd",
+    "kubernetes": "a script that starts a kubelet",
+}
 """Schedulers whose nodes run a daemon of theirs, and how a machine would start it."""
 
 
