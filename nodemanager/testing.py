@@ -273,7 +273,7 @@ class Harness:
             cluster.on_start = lambda job, stdin: self._runner_starts(site, job, stdin)
             cluster.on_end = self._runner_ends
         else:
-            cluster.on_start = lambda job, _stdin: self.ledger.append((job, "itself"))
+            cluster.on_start = self._command_starts
         self.sites[name] = site
         self.start(site)
         return site
@@ -434,6 +434,12 @@ class Harness:
             site.cluster.finish(job, End(EndKind.EXITED, 1))
             return
         self.ledger.append((job, runner_id))
+
+    def _command_starts(self, job: str, _stdin: bytes) -> None:
+        """A scheduler whose jobs are commands makes the containers' folders in the store."""
+        if self.store is not None:
+            (self.store / job).mkdir(exist_ok=True)
+        self.ledger.append((job, "itself"))
 
     def _runner_ends(self, job: str, end: End) -> None:
         if end.kind not in (EndKind.EXITED, EndKind.SIGNALLED, EndKind.CANCELLED):

@@ -65,8 +65,8 @@ class StoreDirectory:
 
     def keep_log(self, uuid: str, fetch: Callable[[Write], None]) -> str:
         """See `Store`."""
-        folder = self._directory / uuid / "log"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._folder(uuid) / "log"
+        folder.mkdir(exist_ok=True)
         draft = folder / f"{LOG_NAME}.partial"
         with draft.open("wb") as file:
             fetch(file.write)
@@ -77,13 +77,20 @@ class StoreDirectory:
 
     def find_output(self, uuid: str) -> str:
         """See `Store`."""
-        folder = self._directory / uuid / "output"
+        folder = self._folder(uuid) / "output"
         if not folder.is_dir():
             return ""
         for entry in check_output(folder, str(folder)):
             _make_durable(folder, entry)
         sync_path(folder)
         return str(folder)
+
+    def _folder(self, uuid: str) -> Path:
+        """The container's own, which was made before its job: where it is not, the store is just not mounted."""
+        folder = self._directory / uuid
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no {folder}: the store may not be mounted here")
+        return folder
 
 
 class StoreApi:

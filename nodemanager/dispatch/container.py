@@ -265,7 +265,7 @@ class ContainerActor(Actor):
         spec = self._around.template.job(container, self._token, self._work)
         # From here on it is the scheduler actor's; texts and secrets are not kept twice.
         self._work = None
-        self._change(phase=JobPhase.SUBMITTING)
+        self._change(phase=JobPhase.SUBMITTING, has_work=False)
         self._asked = Step.WAIT
         self._around.scheduler.tell(Submit(spec, self.actor_ref, earlier))
 

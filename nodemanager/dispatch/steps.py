@@ -124,10 +124,11 @@ def next_step(situation: Situation) -> Step:
 
 
 def _after_the_job(situation: Situation) -> Step:
-    if situation.runner_id and not situation.collected:
+    if situation.is_unconfirmed and situation.container.priority > 0:
         # Locked cannot become Complete; and whoever looks should find a command that ran as Running.
-        wanted = situation.container.priority > 0
-        return Step.CONFIRM if situation.is_unconfirmed and wanted else Step.COLLECT
+        return Step.CONFIRM
+    if situation.runner_id and not situation.collected:
+        return Step.COLLECT
     return Step.WRITE if situation.read_after_end else Step.READ
 
 

@@ -234,6 +234,8 @@ class SchedulerActor(Actor):
         specs = self._book.to_submit(self._pace.submit_batch)
         counts = range(1, len(specs) + 1)
         count = bisect_right(counts, room, key=lambda count: self._cost(specs[:count]))
+        # One that costs more than there ever is comes in its turn all the same.
+        count = max(count, 1) if specs and room > 0 else count
         self._is_short = count < len(specs)
         self._book.not_yet(specs[count:])
         return specs[:count]

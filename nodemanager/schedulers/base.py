@@ -42,7 +42,7 @@ class JobSpec:
     """It wants a node to itself (`[Cloud] containers_per_node = one`)."""
     properties: Properties = ()
     """What rules of several schedulers may look at; no scheduler does."""
-    work: Work | None = None
+    work: Work | None = field(default=None, hash=False)
     """The container's own command, for a scheduler whose jobs are commands (`Scheduler.runs_commands`): `argv` and
     `stdin` are a runner's, that such a scheduler has no use for."""
 

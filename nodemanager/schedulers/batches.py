@@ -28,7 +28,7 @@ def priority_class(priority: int) -> int:
 def kind_of(spec: JobSpec, properties: Properties = ()) -> JobSpec:
     """What a job has in common with those it can share an array with; its properties only if they are given."""
     priority = priority_class(spec.priority)
-    return replace(spec, name="", stdin=b"", priority=priority, properties=properties)
+    return replace(spec, name="", stdin=b"", priority=priority, properties=properties, work=None)
 
 
 def batches(specs: Iterable[JobSpec], limit: int) -> list[list[JobSpec]]:

@@ -200,6 +200,21 @@ def test_a_log_that_is_out_of_reach_for_a_while_is_waited_for(world: Harness) ->
     assert Path(done["log"], LOG_NAME).exists()
 
 
+def test_a_store_that_is_not_mounted_is_waited_for(world: Harness) -> None:
+    world.site.cluster.on_start = lambda _job, _stdin: None
+    request = world.submit()
+    world.advance(300)
+    container = world.container_of(request)
+    assert container["state"] == "Running"
+    assert world.store is not None
+    assert not list(world.store.iterdir()), "nothing is written where it should have been mounted"
+    (world.store / container["uuid"] / "output").mkdir(parents=True)
+    world.advance(120)
+    done = world.container_of(request)
+    assert done["state"] == "Complete"
+    assert done["output"]
+
+
 def test_a_log_that_stays_out_of_reach_keeps_nobody_from_the_end(world: Harness) -> None:
     put_output(world)
     world.site.scheduler.faults.upcoming[Fault.LOG] = 10_000

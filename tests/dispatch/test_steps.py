@@ -68,6 +68,8 @@ def test_the_way_of_a_job_that_is_the_command_itself() -> None:
     assert step(JobPhase.RUNNING, **started) is Step.CONFIRM
     assert step(JobPhase.RUNNING, "Running", **started) is Step.WAIT
     assert step(JobPhase.ENDED, "Locked", **started) is Step.CONFIRM, "seen when it was over"
+    late = {**started, "collected": True}
+    assert step(JobPhase.ENDED, "Locked", **late) is Step.CONFIRM, "its priority was 0 meanwhile"
     assert step(JobPhase.ENDED, "Running", **started) is Step.COLLECT
     assert step(JobPhase.ENDED, "Running", **started, collected=True) is Step.READ
     done: dict[str, Any] = {**started, "collected": True, "read_after_end": True}

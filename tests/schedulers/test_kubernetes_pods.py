@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nodemanager.model import ContainerState, JobState, parse_time
 from nodemanager.outcome import End, EndKind, judge
 from nodemanager.schedulers.kubernetes.ends import DISRUPTIONS, EVENTS, POD_REASONS, Noted
-from nodemanager.schedulers.kubernetes.names import CANCELLED, COMMAND, HOPELESS, RUNS
+from nodemanager.schedulers.kubernetes.names import ASKED, CANCELLED, COMMAND, HOPELESS, RUNS
 from nodemanager.schedulers.kubernetes.pod import remembering
 from nodemanager.schedulers.kubernetes.pods import (
     Host,
@@ -173,6 +173,30 @@ def test_why_a_container_was_killed_is_awaited_where_others_run_beside_it() -> N
     assert end_of(parse_pod(value)) is None
     value["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
     assert end_of(parse_pod(value)) == End(EndKind.NODE_LOST, detail="Evicted: low on memory")
+
+
+def test_a_container_that_was_killed_long_ago_has_ended_though_others_run_on() -> None:
+    value = sample("sidecar")
+    value["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] = 137
+    finished = parse_pod(value).ended
+    assert finished is not None
+    assert finished.finished_at is not None
+    late = finished.finished_at + 600
+    assert end_of(parse_pod(value), now=late) == End(EndKind.SIGNALLED, 9)
+
+
+def test_a_time_limit_that_an_image_has_used_up_is_not_the_commands_fault() -> None:
+    value = sample("deadline")
+    value["metadata"]["annotations"][ASKED] = '{"ram_bytes": 1, "run_seconds": 3600}'
+    value["spec"]["activeDeadlineSeconds"] = 3600
+    value["status"]["startTime"] = "2026-11-25T08:00:00Z"
+    value["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = (
+        "2026-11-25T08:20:00Z"
+    )
+    end = end_of(parse_pod(value))
+    assert end is not None
+    assert end.kind is EndKind.SCHEDULER_ERROR
+    assert end.detail == "was stopped after 40 min 0 s, as its start took 20 min 0 s"
 
 
 # How it ended when somebody had it deleted.

@@ -73,9 +73,10 @@ class OneByOne(FakeScheduler):
     """A scheduler of commands: one for each kind of job, as where arrays are used."""
 
     in_process = False
+    price = 1
 
     def cost(self, jobs: Sequence[JobSpec]) -> int:
-        return len(batches(jobs, 1000))
+        return self.price * len(batches(jobs, 1000))
 
     def listen(self, changed: Callable[[], None]) -> None:
         """It has to be polled."""
@@ -160,3 +161,12 @@ def test_none_is_left_behind_or_sent_twice(stage: Stage) -> None:
     stage.advance(120)
     names = [name for call in stage.scheduler.calls("submit") for name in call.names]
     assert sorted(names) == [f"zzzzz-dz642-{number:015d}" for number in range(40)]
+
+
+def test_a_job_that_costs_more_than_there_ever_is_comes_in_its_turn(stage: Stage) -> None:
+    stage.scheduler.price = 9
+    stage.advance(10)
+    stage.submit(3, kinds=3)
+    assert stage.submitted == 1
+    stage.advance(60)
+    assert stage.submitted == 3

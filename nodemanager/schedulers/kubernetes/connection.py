@@ -31,6 +31,9 @@ from nodemanager.errors import NodeManagerError, SchedulerError
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
+_TOO_LARGE = ("request is too large", "larger than max")
+"""What etcd says of an object that it will never take, and the API server passes on as its own failure."""
+
 _WATCHES = 8
 """Connections that stay open beside those of `concurrency`."""
 
@@ -265,6 +268,8 @@ def error_of(request: Request, status: Mapping[str, Any]) -> NodeManagerError:
     causes = (status.get("details") or {}).get("causes") or ()
     if any(cause.get("reason") == "DisruptionBudget" for cause in causes):
         return KubeRefused(code, "DisruptionBudget", message)
+    if code == HTTPStatus.INTERNAL_SERVER_ERROR and any(words in message for words in _TOO_LARGE):
+        return KubeRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLarge", message)
     busy = code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
     if busy or code < HTTPStatus.BAD_REQUEST or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return SchedulerError(words)

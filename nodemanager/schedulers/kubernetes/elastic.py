@@ -1,12 +1,13 @@
 """Nodes that come and go: their machines are booted for us, and their kubelets join by themselves.
 
 A node is drained as `kubectl drain` does it, but for our own pods, which finish: it is cordoned, and the pods of others
-are evicted as far as their PodDisruptionBudgets allow; what these forbid is asked for again with every look.
+are evicted as far as their PodDisruptionBudgets allow; what these forbid is asked for again after a while.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +22,9 @@ from nodemanager.schedulers.kubernetes.pods import FINAL_PHASES
 from nodemanager.schedulers.kubernetes.view import View
 
 log = logging.getLogger(__name__)
+
+ROUND_SECONDS = 5.0
+"""Between two attempts to evict what a budget forbids now, or what takes its time to leave."""
 
 _STATIC = "kubernetes.io/config.mirror"
 """The annotation of pods that a kubelet has from a file of its own: the API server only mirrors them."""
@@ -44,6 +48,8 @@ class Elastic:
         self._cluster_id = cluster_id
         self._mark = f" (by {cluster_id})"
         """How the reasons of our drains end."""
+        self._next_round = 0.0
+        """Not before, in seconds of a monotonic clock."""
         self._to_empty: set[str] = set()
         """Nodes that may have pods of others which could not be evicted yet."""
 
@@ -57,6 +63,7 @@ class Elastic:
             },
         )
         self._to_empty.add(name)
+        self._next_round = 0.0
         self.go_on()
 
     def resume(self, name: str) -> None:
@@ -72,7 +79,13 @@ class Elastic:
             )
 
     def go_on(self) -> None:
-        """Evict what could not be evicted yet. Whatever goes wrong with that keeps nobody from looking."""
+        """Evict what could not be evicted yet. Whatever goes wrong with that keeps nobody from looking.
+
+        Others' pods are listed for that, so it is not done with every look.
+        """
+        if not self._to_empty or time.monotonic() < self._next_round:
+            return
+        self._next_round = time.monotonic() + ROUND_SECONDS
         for name in tuple(self._to_empty):
             try:
                 left = [guest for guest in self._guests(name) if not self._evict(guest)]

@@ -117,10 +117,10 @@ class Manifests:
         return PodParts(merge(base, self._pod(spec, program, volumes)), secret)
 
     def folder(self, spec: JobSpec) -> Path | None:
-        """The container's own directory in the store, where its pod writes into that; None where it does not."""
+        """The container's own directory in the store, for its log and perhaps its output; None for a runner's pod."""
         store = self._options.store
-        keeps = self.runs_commands and spec.work is not None and self._options.keep_output
-        return Path(store) / spec.name if keeps and store else None
+        is_command = self.runs_commands and spec.work is not None
+        return Path(store) / spec.name if is_command and store else None
 
     def requests_for(self, spec: JobSpec) -> int:
         """How many requests it takes to make pod and Secret; cheaper to tell than by making them."""

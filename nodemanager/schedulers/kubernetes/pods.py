@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterable
 from enum import Enum
 
-from nodemanager.model import JobState
+from nodemanager.model import JobState, format_seconds
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import Job
 from nodemanager.schedulers.kubernetes.ends import (
@@ -44,6 +44,9 @@ __all__ = [
 
 FINAL_PHASES = frozenset({"Succeeded", "Failed"})
 
+_WHOLE_SECONDS = 180.0
+_START_SECONDS = 60.0
+"""A start that takes longer is not counted as the command's own time."""
 _KILLED = frozenset({137, 143})
 """Exit codes that the kubelet causes; why it did, it says when all containers have ended."""
 
@@ -59,9 +62,11 @@ class Host(Enum):
     UNKNOWN = "not known"
 
 
-def job_of(pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = ()) -> Job:
+def job_of(
+    pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = (), now: float | None = None
+) -> Job:
     """The pod as a job."""
-    end = end_of(pod, host, events)
+    end = end_of(pod, host, events, now)
     has_started = pod.started_at is not None
     # One that could not be started has ended as a command, too.
     runner = pod.uid if pod.runs_command and (has_started or pod.ended is not None) else ""
@@ -98,15 +103,17 @@ def hopeless(
     return End(EndKind.SCHEDULER_ERROR, detail=gave_up(pod.waiting_reason, message, waited))
 
 
-def is_finished(pod: Pod, host: Host = Host.UNKNOWN) -> bool:
-    """Whether nothing of it runs any more, nor ever will."""
+def is_finished(pod: Pod, host: Host = Host.UNKNOWN, now: float | None = None) -> bool:
+    """Whether nothing of it runs any more, nor ever will; `now` is Unix time."""
     if pod.phase in FINAL_PHASES:
         return True
     if pod.deleted_at is None:
         # What else is in it may run on; but of a container that was killed we hear why only with the pod's end.
         ended = pod.ended
         return ended is not None and (
-            ended.reason == OUT_OF_MEMORY or ended.exit_code not in _KILLED
+            ended.reason == OUT_OF_MEMORY
+            or ended.exit_code not in _KILLED
+            or _was_long_ago(ended.finished_at, now)
         )
     if not pod.node:
         return True
@@ -117,12 +124,14 @@ def is_finished(pod: Pod, host: Host = Host.UNKNOWN) -> bool:
     return pod.grace_seconds == 0 and not pod.runs
 
 
-def end_of(pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = ()) -> End | None:
+def end_of(
+    pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = (), now: float | None = None
+) -> End | None:
     """How it ended; None as long as it has not.
 
     Where it says OPERATOR_DELETED without `events`, these may tell another story.
     """
-    if not is_finished(pod, host):
+    if not is_finished(pod, host, now):
         return None
     if pod.phase == "Failed" and pod.reason:
         return _end_by_reason(pod)
@@ -139,6 +148,11 @@ def end_of(pod: Pod, host: Host = Host.UNKNOWN, events: Iterable[Noted] = ()) ->
 # Inside.
 
 
+def _was_long_ago(finished_at: float | None, now: float | None) -> bool:
+    """Whether a pod that its kubelet ends would have ended as a whole since: it is its others that run on."""
+    return finished_at is not None and now is not None and now - finished_at > _WHOLE_SECONDS
+
+
 def _end_by_reason(pod: Pod) -> End:
     if pod.reason != DEADLINE:
         return end_by_pod_reason(pod.reason, pod.message)
@@ -149,6 +163,11 @@ def _end_by_reason(pod: Pod) -> End:
         detail = f"was not started within its time limit: {_not_started(pod)}"
         return End(EndKind.SCHEDULER_ERROR, detail=detail)
     asked = pod.asked.run_seconds or pod.deadline_seconds
+    waited = pod.started_at - pod.accepted_at if pod.accepted_at is not None else 0.0
+    if waited > _START_SECONDS:
+        # The limit counts from when the kubelet took it. It is the node's image that took the time, not the command.
+        words = f"was stopped after {format_seconds(asked - waited)}, as its start took {format_seconds(waited)}"
+        return End(EndKind.SCHEDULER_ERROR, detail=words)
     return End(EndKind.TIME_LIMIT, asked=asked, limit=pod.deadline_seconds)
 
 

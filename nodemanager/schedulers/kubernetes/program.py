@@ -125,9 +125,10 @@ def _environment(name: str, work: Work, volumes: Volumes) -> list[dict[str, Any]
 def _check_texts(program: Program) -> None:
     """What JSON, or the store of the API server, could not take."""
     environment = [f"{each['name']}={each.get('value', '')}" for each in program.environment]
+    total = 0
     for what, texts in (
         ("container_image", [program.image]),
-        ("command", program.command),
+        ("command", [literal(word) for word in program.command]),
         ("environment", environment),
         ("cwd", [program.directory]),
     ):
@@ -138,7 +139,9 @@ def _check_texts(program: Program) -> None:
             size = len(text.encode())
         except UnicodeEncodeError:
             raise RequestFaultError(f"{what}: it is no text that UTF-8 could hold") from None
-        if size > MAX_TEXT_BYTES:
+        total += size
+        if total > MAX_TEXT_BYTES:
             raise RequestFaultError(
-                f"{what}: {size} bytes; a pod can have {MAX_TEXT_BYTES}, the rest has to come from a file"
+                f"{what}: {size} bytes; a pod can have {MAX_TEXT_BYTES} of command and environment, the rest has to "
+                "come from a file"
             )

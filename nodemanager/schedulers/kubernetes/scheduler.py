@@ -78,6 +78,8 @@ class KubernetesScheduler(Scheduler):
         self._watching = False
         self._submitter = Submitter(self._client, self._view, self._manifests, options)
         self._elastic = Elastic(self._client, self._view, context.cluster_id)
+        self._blind_until = 0.0
+        """Until then it is no use to wait for the view."""
         self._hopeless: Mapping[str, str] = {}
         """Of waiting pods, as the last poll saw them."""
 
@@ -138,12 +140,18 @@ class KubernetesScheduler(Scheduler):
 
     def forget(self, names: Sequence[str]) -> None:
         """The pods that have ended, and their secrets, are let go of."""
-        ended = {job.name for job in self._view.jobs() if job.state is JobState.ENDED}
-        found = [self._view.pod(name) for name in names if name in ended]
+        states = {job.name: job.state for job in self._view.jobs()}
+        found = [self._view.pod(name) for name in names if states.get(name) is JobState.ENDED]
         _raise_first(self._client.many(self._forget, [pod for pod in found if pod is not None]))
+        # Of a pod that was never made a secret may have been.
+        strays = [name for name in names if name not in states and name.startswith(self._prefix)]
+        _raise_first(self._client.many(self._submitter.drop_secret, strays))
 
     def fetch_log(self, name: str, write: Callable[[bytes], object]) -> None:
         """What the container printed, from its node, by way of the API server."""
+        if self._view.is_current and not self._has_node(name):
+            # The API server would ask there, and wait.
+            raise LookupError("its node is gone, and the log with it")
         try:
             with closing(self._client.pod_log(name, CONTAINER)) as pieces:
                 for piece in pieces:
@@ -211,7 +219,11 @@ class KubernetesScheduler(Scheduler):
             self._view.start()
             self._watching = True
             patience = self.context.command_seconds
+        if time.monotonic() < self._blind_until:
+            # Whoever asks many things in a row does not wait for each of them.
+            patience = 0.0
         if not self._view.wait_current(patience):
+            self._blind_until = time.monotonic() + _SETTLE_SECONDS
             raise SchedulerError(f"kubernetes: {self._view.why_not}")
 
     def _has_node(self, name: str) -> bool:
@@ -241,7 +253,8 @@ class KubernetesScheduler(Scheduler):
             if pod.held:
                 self._submitter.release(pod)
         except KubeRefused as error:
-            _pass_if_gone(error)
+            if not error.is_missing:
+                raise SchedulerError(str(error)) from error
         self._view.forgotten(pod.name, pod.uid)
 
 

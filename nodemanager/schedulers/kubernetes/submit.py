@@ -33,9 +33,12 @@ class Submitter:
         self._view = view
         self._manifests = manifests
         self._options = options
+        self._full = ""
+        """In the current call: what the server said when there was room for no more."""
 
     def submit(self, jobs: Sequence[JobSpec]) -> list[Submission]:
         """An answer for each; raises `SchedulerError` when one got none, after all were tried."""
+        self._full = ""
         fresh = {spec.name: spec for spec in jobs if self._view.pod(spec.name) is None}
         made = dict(zip(fresh, self._client.many(self._make, list(fresh.values())), strict=True))
         answers = []
@@ -52,7 +55,7 @@ class Submitter:
         value = self._client.get_pod(pod.name)
         if value["metadata"]["uid"] == pod.uid and needs_secret(value["spec"], pod.name):
             # It goes with the pod that owns it, but not where nobody got as far as saying so.
-            self._drop_secret(pod.name)
+            self.drop_secret(pod.name)
         # A list is replaced as a whole; somebody else's finalizer has to stay.
         held_by = value["metadata"].get("finalizers") or ()
         others = [each for each in held_by if each != FINALIZER]
@@ -61,6 +64,9 @@ class Submitter:
         )
 
     def _make(self, spec: JobSpec) -> Submission:
+        if self._full:
+            # The others would only hear the same.
+            return Submission(spec.name, busy=self._full)
         try:
             parts = self._manifests.parts(spec)
             if spec.work is not None and self._manifests.runs_commands:
@@ -73,10 +79,11 @@ class Submitter:
                 self._make_secret(spec.name, parts.secret)
             value = self._make_pod(spec.name, parts)
         except KubeRefused as error:
-            verdict = _verdict(spec.name, error)
             if parts.secret is not None:
                 # No pod, so nobody who would ever take it along.
-                self._drop_secret(spec.name)
+                self.drop_secret(spec.name)
+            verdict = _verdict(spec.name, error)
+            self._full = self._full or verdict.busy
             return verdict
         self._view.created(value)
         if parts.secret is not None:
@@ -92,10 +99,11 @@ class Submitter:
                 raise
             if self._find_pod(name) is None:
                 # Not changed but made anew: its token may be another by now, and it cannot be changed.
-                self._drop_secret(name)
+                self.drop_secret(name)
                 self._client.create_secret(secret)
 
-    def _drop_secret(self, name: str) -> None:
+    def drop_secret(self, name: str) -> None:
+        """Remove a container's secret, if there is one."""
         try:
             self._client.delete_secret(name)
         except KubeRefused as error:

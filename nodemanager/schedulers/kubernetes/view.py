@@ -155,7 +155,8 @@ class View:
         hosts = self._hosts()
         now = self._clock.wall()
         judged = [
-            (pod, self._told.get(pod.uid) or job_of(pod, _host_of(pod, hosts))) for pod in pods
+            (pod, self._told.get(pod.uid) or job_of(pod, _host_of(pod, hosts), now=now))
+            for pod in pods
         ]
         self._ask_events(judged, now)
         jobs = [self._with_events(pod, job, hosts, now) for pod, job in judged]
@@ -242,7 +243,7 @@ class View:
                 # Not before it is known why; the events will be asked for again.
                 state = JobState.WAITING if pod.started_at is None else JobState.RUNNING
                 return replace(job, state=state, end=None, reason="it was deleted")
-            return job_of(pod, _host_of(pod, hosts), events)
+            return job_of(pod, _host_of(pod, hosts), events, now)
         if job.state is not JobState.WAITING:
             return job
         trouble = mount_trouble(events or ()) if pod.waiting_reason == CREATING else ""
