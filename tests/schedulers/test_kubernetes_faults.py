@@ -567,6 +567,8 @@ class TestNodes:
         node = site.node()
         scheduler.submit([job])
         site.running(scheduler, job)
+        # Where all nodes are silent, Kubernetes takes itself for the one that is cut off.
+        site.node()
         site.podlet.lose(node)
         assert site.end(scheduler, job) == End(
             EndKind.NODE_LOST, detail=f"node {node} is not ready"
