@@ -57,8 +57,11 @@ def test_a_dotted_path() -> None:
 @pytest.mark.parametrize(
     ("word", "words"),
     [
-        ("locl", ["no scheduler 'locl'", "did you mean local?", "fake, local, lsf"]),
-        ("zzz", ["no scheduler 'zzz'; known are fake, local, lsf", "package.module:Class"]),
+        ("locl", ["no scheduler 'locl'", "did you mean local?", "fake, kubernetes, local, lsf"]),
+        (
+            "zzz",
+            ["no scheduler 'zzz'; known are fake, kubernetes, local, lsf", "package.module:Class"],
+        ),
         ("", ["no scheduler ''"]),
         ("mysite_absent:Lsf", ["importing mysite_absent failed", "No module named"]),
         ("mysite_broken:Lsf", ["importing mysite_broken failed", "no_such_thing"]),
