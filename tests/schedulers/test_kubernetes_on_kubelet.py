@@ -103,6 +103,14 @@ class Bench:
         self.scheduler.fetch_log(name, pieces.append)
         return b"".join(pieces).decode()
 
+    def clear(self) -> None:
+        """Until it is forgotten a pod that was deleted before it started keeps its part of the node."""
+        names = [job.name for job in self.scheduler.poll().jobs]
+        self.scheduler.cancel(names)
+        for name in names:
+            self.end(name)
+        self.scheduler.forget(names)
+
     def run(self, script: str, **record: Any) -> tuple[End, str]:
         """The end of a script, and what it printed."""
         name = self.submit(["sh", "-c", script], **record)
@@ -118,11 +126,7 @@ def bench(
     namespace = kubernetes.make_namespace(f"real-{uuid4().hex[:8]}")
     bench = Bench(kubernetes, namespace, tmp_path_factory.mktemp("real"))
     yield bench
-    names = [job.name for job in bench.scheduler.poll().jobs]
-    bench.scheduler.cancel(names)
-    for name in names:
-        bench.end(name)
-    bench.scheduler.forget(names)
+    bench.clear()
     assert bench.scheduler.poll().jobs == ()
     bench.scheduler.close()
     kubernetes.api("DELETE", f"/api/v1/namespaces/{namespace}")
@@ -310,6 +314,7 @@ def test_a_forgotten_pod_leaves_nothing(bench: Bench) -> None:
 def test_the_example_requests_complete(
     bench: Bench, site: Site, kubernetes: KubernetesCluster
 ) -> None:
+    bench.clear()
     examples = REPOSITORY / "etc" / "examples"
     kubernetes.make_claim(bench.namespace, "examples", examples)
     port = free_port()
