@@ -156,8 +156,10 @@ class NodeSituation:
 
     @property
     def node_name(self) -> str:
-        """What the scheduler calls it: not always as we do."""
-        return self.host if self.node is None else self.node.name
+        """What the scheduler calls it: not as we do, perhaps, where it was known by its machine."""
+        if self.node is not None and self.node.machine:
+            return self.node.name
+        return self.host
 
     @property
     def may_be_withdrawn(self) -> bool:
