@@ -57,6 +57,31 @@ class TestLostAnswers:
             assert world.sky.calls("destroy") == 4
 
 
+class TestOtherNames:
+    def test_a_node_with_a_name_of_its_own_is_known_by_its_machine(self) -> None:
+        """As Kubernetes names it by the cloud's private name, and says which machine it is."""
+        with Elastic() as world:
+            cluster, sky = world.site.cluster, world.sky
+            names: dict[str, str] = {}
+
+            def join(node: Node) -> None:
+                machine = next(m for m in sky.machines.values() if m.host == node.name)
+                names[node.name] = f"ip-{len(names)}"
+                cluster.add_node(
+                    replace(node, name=names[node.name], machine=machine.node.cloud_id)
+                )
+
+            sky.join = join
+            sky.leave = lambda name: cluster.remove_node(names[name])
+            world.complete([world.ask()])
+            world.until(lambda: world.deserted, 300)
+            assert world.creates == 1
+            assert names
+            drained = {call.names for call in world.site.scheduler.calls("drain")}
+            assert drained <= {(name,) for name in names.values()}
+            assert "lost" not in world.nodes_status().outcomes
+
+
 class TestVanishing:
     @pytest.mark.parametrize("vanish_after", [3.0, 20.0, 45.0, 95.0])
     def test_a_machine_that_vanishes_is_replaced(self, vanish_after: float) -> None:
