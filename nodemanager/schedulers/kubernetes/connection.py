@@ -76,6 +76,11 @@ class KubeRefused(NodeManagerError):
         return self.status == HTTPStatus.CONFLICT and self.reason == "AlreadyExists"
 
     @property
+    def is_gone(self) -> bool:
+        """There is no such object any more, or by now another one has its name (409 for a unique id)."""
+        return self.is_missing or self.status == HTTPStatus.CONFLICT
+
+    @property
     def is_outdated(self) -> bool:
         """The version asked about is too old to be known: list anew."""
         return self.status == HTTPStatus.GONE

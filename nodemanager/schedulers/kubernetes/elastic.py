@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from nodemanager.errors import NodeManagerError, SchedulerError
@@ -126,7 +125,7 @@ class Elastic:
                 try:
                     self._client.delete_node(name, uid=node.uid)
                 except KubeRefused as error:
-                    if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                    if not error.is_gone:
                         raise SchedulerError(f"kubernetes: node {name}: {error}") from error
 
     def _guests(self, node: str) -> Sequence[_Guest]:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from http import HTTPStatus
 
 from nodemanager.clock import SystemClock
 from nodemanager.errors import NodeManagerError, SchedulerError
@@ -241,7 +240,8 @@ class KubernetesScheduler(Scheduler):
             self._client.patch_pod(pod.name, {"metadata": {"uid": pod.uid, "annotations": notes}})
             self._client.delete_pod(pod.name, uid=pod.uid)
         except KubeRefused as error:
-            _pass_if_gone(error)
+            if not error.is_gone:
+                raise SchedulerError(str(error)) from error
 
     def _forget(self, pod: Pod) -> None:
         """Its deletion first: without finalizer and undeleted it would stay for ever, if we came no further."""
@@ -256,12 +256,6 @@ class KubernetesScheduler(Scheduler):
             if not error.is_missing:
                 raise SchedulerError(str(error)) from error
         self._view.forgotten(pod.name, pod.uid)
-
-
-def _pass_if_gone(error: KubeRefused) -> None:
-    """Another one under its name, or none: what was asked for is the case."""
-    if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-        raise SchedulerError(str(error)) from error
 
 
 def _raise_first(results: Sequence[NodeManagerError | None]) -> None:
