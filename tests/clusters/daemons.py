@@ -30,6 +30,14 @@ def wait_for(condition: Callable[[], Any], what: str, bound: float = BOUND_SECON
     return found
 
 
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 class Site:
     """A config file with a state directory of its own, and the daemons started on it."""
 
@@ -57,6 +65,23 @@ heartbeat = 1 s
 input_dirs = {REPOSITORY / "etc/examples"}
 {more}"""
         )
+
+    def use(self, scheduler: str, options: str, *, dispatch: str = "") -> None:
+        """Run jobs by a scheduler with these options, on nodes that reach the embedded API at a port of its own.
+
+        `options` are lines of [Scheduler], `dispatch` more ones of [Dispatch].
+        """
+        port = free_port()
+        text = self.config.read_text()
+        for old, new in (
+            ("[Api]\n", f"[Api]\nport = {port}\nadvertise_url = https://127.0.0.1:{port}\n"),
+            ("[Dispatch]\n", f"[Dispatch]\nscheduler = {scheduler}\n{dispatch}"),
+            ("cores = 4\n", options),
+        ):
+            text = text.replace(old, new)
+        self.config.write_text(text)
+        (self.state / "api").mkdir(parents=True, mode=0o700)
+        (self.state / "api" / "port").write_text(f"{port}\n")
 
     def command(self, *arguments: str) -> list[str]:
         return [

@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.clusters.daemons import free_port
 from tests.clusters.slurm import (
     NodeKind,
     SlurmCluster,
@@ -130,14 +130,6 @@ def run_requests(config: Path, requests: Path, env: Mapping[str, str]) -> int:
         return subprocess.run(command, env={**os.environ, **env}, check=False).returncode
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

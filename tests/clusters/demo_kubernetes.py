@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.clusters.daemons import REPOSITORY
-from tests.clusters.demo import free_port, run_requests
+from tests.clusters.daemons import REPOSITORY, free_port
+from tests.clusters.demo import run_requests
 from tests.clusters.kubernetes import KubernetesCluster, KubernetesMissing
 from tests.clusters.processes import environment
 

@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 
 from tests.clusters.daemons import Site, create, state_of, wait_for
-from tests.clusters.demo import free_port
 from tests.clusters.kubernetes import KubernetesCluster
 from tests.clusters.podlet import Access, Podlet, PodletNode
 
@@ -47,7 +46,6 @@ def on_kubernetes(site: Site, kubernetes: KubernetesCluster, nodes: Podlet, name
     store.mkdir()
     (site.folder / "ledger").mkdir()
     kubernetes.make_claim(namespace, "store", store)
-    port = free_port()
     options = f"""\
 kubeconfig = {kubernetes.admin_kubeconfig}
 namespace = {namespace}
@@ -60,17 +58,9 @@ poll_time = 500 ms
 max_poll_time = 2 s
 command_timeout = 5 s
 """
+    site.use("kubernetes", options, dispatch="max_claimed = 50\n")
     text = site.config.read_text()
-    text = text.replace(
-        "[Api]\n", f"[Api]\nport = {port}\nadvertise_url = https://127.0.0.1:{port}\n"
-    )
-    text = text.replace("[Dispatch]\n", "[Dispatch]\nscheduler = kubernetes\nmax_claimed = 50\n")
-    text = text.replace("cores = 4\n", options).replace(
-        "[Runner]\n", f"[Runner]\nstore = {store}\n"
-    )
-    site.config.write_text(text)
-    (site.state / "api").mkdir(parents=True, mode=0o700)
-    (site.state / "api" / "port").write_text(f"{port}\n")
+    site.config.write_text(text.replace("[Runner]\n", f"[Runner]\nstore = {store}\n"))
     return site
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import pytest
 
@@ -19,20 +18,10 @@ def on_sge(site: Site, gridengine: GridEngineCell, monkeypatch: pytest.MonkeyPat
     for name, value in gridengine.env.items():
         if os.environ.get(name) != value:
             monkeypatch.setenv(name, value)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    text = site.config.read_text()
-    text = text.replace(
-        "[Api]\n", f"[Api]\nport = {port}\nadvertise_url = https://127.0.0.1:{port}\n"
-    )
-    text = text.replace("[Dispatch]\n", "[Dispatch]\nscheduler = sge\nmax_claimed = 50\n")
     options = (
         "poll_time = 500 ms\nmemory_resource = ram\nscratch_resource = scratch\nqueue = all.q\n"
     )
-    site.config.write_text(text.replace("cores = 4\n", options))
-    (site.state / "api").mkdir(parents=True, mode=0o700)
-    (site.state / "api" / "port").write_text(f"{port}\n")
+    site.use("sge", options, dispatch="max_claimed = 50\n")
     return site
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Iterator
 
@@ -27,20 +26,10 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
 
 @pytest.fixture
 def on_slurm(site: Site, slurm: SlurmCluster) -> Site:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    text = site.config.read_text()
-    text = text.replace(
-        "[Api]\n", f"[Api]\nport = {port}\nadvertise_url = https://127.0.0.1:{port}\n"
-    )
-    text = text.replace("[Dispatch]\n", "[Dispatch]\nscheduler = slurm\nmax_claimed = 50\n")
     options = (
         f"conf = {slurm.conf}\npoll_time = 500 ms\nmax_poll_time = 2 s\ncommand_timeout = 3 s\n"
     )
-    site.config.write_text(text.replace("cores = 4\n", options))
-    (site.state / "api").mkdir(parents=True, mode=0o700)
-    (site.state / "api" / "port").write_text(f"{port}\n")
+    site.use("slurm", options, dispatch="max_claimed = 50\n")
     (site.folder / "ledger").mkdir()
     return site
 

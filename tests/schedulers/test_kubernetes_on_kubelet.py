@@ -17,7 +17,6 @@ from nodemanager.schedulers.base import Job, JobSpec, SchedulerContext
 from nodemanager.schedulers.kubernetes.scheduler import KubernetesScheduler
 from nodemanager.work import ApiAccess, work_of
 from tests.clusters.daemons import REPOSITORY, Site
-from tests.clusters.demo import free_port
 from tests.clusters.kubelet import RealKubelet
 from tests.clusters.kubernetes import KubernetesCluster
 
@@ -317,21 +316,15 @@ def test_the_example_requests_complete(
     bench.clear()
     examples = REPOSITORY / "etc" / "examples"
     kubernetes.make_claim(bench.namespace, "examples", examples)
-    port = free_port()
-    text = site.config.read_text()
-    text = text.replace(
-        "[Api]\n", f"[Api]\nport = {port}\nadvertise_url = https://127.0.0.1:{port}\n"
-    )
-    text = text.replace("[Dispatch]\n", "[Dispatch]\nscheduler = kubernetes\n")
     options = {
         **bench.options,
         "image": PYTHON,
         "claims": f"{bench.store} store, {examples} examples",
     }
     lines = "".join(f"{name} = {value}\n" for name, value in options.items())
-    text = text.replace("cores = 4\n", lines)
-    text = text.replace("[Runner]\n", f"[Runner]\nstore = {bench.store}\n")
-    site.config.write_text(text)
+    site.use("kubernetes", lines)
+    text = site.config.read_text()
+    site.config.write_text(text.replace("[Runner]\n", f"[Runner]\nstore = {bench.store}\n"))
     status, output = site.run("--run", str(examples / "genomes.yml"))
     assert status == 0, output
     assert "8 Complete" in output
