@@ -193,8 +193,10 @@ class Bench:
 
     def fill_nodes(self, nodes: Iterable[Node]) -> list[JobSpec]:
         """Occupy these nodes; no others may be free that could take their holders."""
-        # Who runs anywhere, or is small, would take a place that others need.
-        ordered = sorted(nodes, key=lambda node: (node.preemptible, -node.total.cores))
+        # Who runs anywhere (in any partition, on any kind of node), or is small, would take a place that others need.
+        ordered = sorted(
+            nodes, key=lambda node: (node.preemptible, not node.partitions, -node.total.cores)
+        )
         holders = [
             # Scratch space comes and goes with whatever else uses the disk.
             replace(

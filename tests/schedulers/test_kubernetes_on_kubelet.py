@@ -221,7 +221,9 @@ def test_texts_files_and_secrets_are_where_they_belong(bench: Bench) -> None:
         "/work/genome.fa": {"kind": "file", "path": str(bench.inputs / "deep" / "genome.fa")},
     }
     secret = {"/run/key": {"kind": "text", "content": "hidden"}}
+    # One stream: of two, lines may come in any order.
     script = (
+        "exec 2>&1;"
         "cat in.json /etc/note genome.fa /run/key; pwd; echo x > genome.fa; cp in.json out/copy"
     )
     end, log = bench.run(script, mounts=mounts, secret_mounts=secret)
