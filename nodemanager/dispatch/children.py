@@ -29,6 +29,8 @@ class Child:
     """A node may be booted for it."""
     reason: Reason | None = None
     """Why it waits, in its own actor's words."""
+    scheduler: str = ""
+    """Which of several schedulers has its job."""
 
 
 class Children:
@@ -86,6 +88,7 @@ class Children:
         self._waiting += int(standing.job_waits) - int(child.waits)
         child.waits, child.node = standing.job_waits, standing.node
         child.wants_node, child.reason = standing.wants_node, standing.reason
+        child.scheduler = standing.scheduler
         return True
 
     def finished(self, uuid: str) -> bool:

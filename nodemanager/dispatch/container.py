@@ -321,7 +321,9 @@ class ContainerActor(Actor):
             # A node would join another scheduler than the one that has its job.
             and self._scheduler == self._around.elastic
         )
-        standing = Standing(situation.container.uuid, reason, waits, self._node, wants_node)
+        standing = Standing(
+            situation.container.uuid, reason, waits, self._node, wants_node, self._scheduler
+        )
         before = self._standing
         if before is not None and replace(standing, reason=before.reason) == before:
             if reason is None and before.reason is None:

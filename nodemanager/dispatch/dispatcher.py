@@ -55,6 +55,8 @@ from nodemanager.dispatch.messages import (
     Again,
     Done,
     GetStatus,
+    HeldContainer,
+    QueuedContainer,
     Relist,
     Restart,
     Standing,
@@ -134,7 +136,7 @@ class DispatcherActor(Actor):
         self._around: Surroundings | None = None
         self._children = Children(self.actor_ref)
         self._reasons = ReasonBook()
-        self._unclaimed: set[str] = set()
+        self._unclaimed: dict[str, Container] = {}
         self._nodes: tuple[Node, ...] | None = None
         self._routes: tuple[Route, ...] = ()
         """What each of several schedulers takes and could run."""
@@ -366,7 +368,7 @@ class DispatcherActor(Actor):
     def _start_child(self, container: Container, *, fresh: bool) -> None:
         if self._around is not None:
             self._children.start(self._around, container, fresh=fresh)
-            self._unclaimed.discard(container.uuid)
+            self._unclaimed.pop(container.uuid, None)
 
     def _claim(self) -> None:
         """Ask for more work when there is room for it and no question is under way."""
@@ -455,16 +457,15 @@ class DispatcherActor(Actor):
             # With `max_claimed` it might claim no more if it had all the nodes of the world.
             held = self._outlook.held
         # What has left the queue is another's to explain; the API removes our words when it starts.
-        queued = {c.uuid for c in containers if c.uuid not in self._children}
-        for uuid in self._unclaimed - queued:
+        queued = {c.uuid: c for c in containers if c.uuid not in self._children}
+        for uuid in self._unclaimed.keys() - queued.keys():
             self._reasons.drop(uuid)
         self._unclaimed = queued
-        for container in containers:
-            if container.uuid in queued:
-                reason = explain_unclaimed(
-                    container, self._capabilities, room, load, now=now, held=held
-                )
-                self._reasons.note(container.uuid, reason)
+        for container in queued.values():
+            reason = explain_unclaimed(
+                container, self._capabilities, room, load, now=now, held=held
+            )
+            self._reasons.note(container.uuid, reason)
         if self._outlook is not None:
             waiting = [child for child in self._children.all() if child.wants_node]
             foreseen = foresee(waiting, self._outlook.reasons)
@@ -486,16 +487,16 @@ class DispatcherActor(Actor):
         self._to.timer.tell(Schedule(self._clock.elapsed() + seconds, self.actor_ref, message, key))
 
     def _status(self) -> Status:
-        now = self._clock.wall()
-        lines = []
-        for child in self._children.all():
-            uuid = child.container.uuid
-            reason = self._reasons.get(uuid)
-            words = "" if reason is None else reason.line(now)
-            lines.append((uuid, child.container.state, child.node, words))
+        reason = self._reasons.get
+        held = (
+            HeldContainer(c.container, reason(c.container.uuid), c.node, c.scheduler)
+            for c in self._children.all()
+        )
+        queued = (QueuedContainer(c, reason(uuid)) for uuid, c in self._unclaimed.items())
         return Status(
             me=None if self._around is None else self._around.me,
             lease_seconds=self._lease_until - self._clock.elapsed(),
             nodes=self._nodes or (),
-            containers=tuple(lines),
+            containers=tuple(held),
+            queued=tuple(queued),
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from nodemanager.api.base import Identity
 from nodemanager.api.messages import Ref
-from nodemanager.model import Container, ContainerState, Node, Reason
+from nodemanager.model import Container, Node, Reason
 from nodemanager.outcome import Outcome, spoilt
 
 
@@ -82,6 +82,8 @@ class Standing:
     node: str = ""
     wants_node: bool = False
     """It is certain that the job has not started, and that it is wanted: a node may be booted for it."""
+    scheduler: str = ""
+    """Which of several schedulers has its job; empty where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,32 @@ class GetStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldContainer:
+    """A container that the dispatcher has claimed, as it stands."""
+
+    container: Container
+    reason: Reason | None = None
+    """Why it waits; None: it does not."""
+    node: str = ""
+    """Where it runs."""
+    scheduler: str = ""
+    """Which of several schedulers has its job; empty where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedContainer:
+    """A container that nobody has claimed, and why this dispatcher does not; None: it is about to."""
+
+    container: Container
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """What the dispatcher has in hand: per container its state, node and why it waits."""
+    """What the dispatcher has in hand, and what it sees in the queue (the most urgent ones)."""
 
     me: Identity | None
     lease_seconds: float
     nodes: tuple[Node, ...]
-    containers: tuple[tuple[str, ContainerState, str, str], ...]
+    containers: tuple[HeldContainer, ...]
+    queued: tuple[QueuedContainer, ...] = ()

@@ -17,9 +17,9 @@ def node_rows(look: DaemonLook) -> list[NodeRow]:
     running: Counter[str] = Counter()
     if look.dispatcher is not None:
         running.update(
-            node
-            for _, state, node, _ in look.dispatcher.containers
-            if state is ContainerState.RUNNING
+            held.node
+            for held in look.dispatcher.containers
+            if held.container.state is ContainerState.RUNNING
         )
     return [
         NodeRow(

@@ -96,13 +96,15 @@ class _Answers:
     async def containers(self, request: Request) -> Response:
         """All containers in hand."""
         self._admit_operator(request)
-        return _json({"items": containers(await self._dispatcher())})
+        look = await self._asker.look()
+        return _json({"items": containers(_dispatcher_of(look), look.taken_at)})
 
     async def container(self, request: Request) -> Response:
         """One of them."""
         self._admit_operator(request)
         uuid = query_parameter(request, "container_uuid")
-        found = find_container(await self._dispatcher(), uuid)
+        look = await self._asker.look()
+        found = find_container(_dispatcher_of(look), uuid, look.taken_at)
         if found is None:
             raise HTTPException(404, "container not found")
         return _json(found)
@@ -135,12 +137,6 @@ class _Answers:
         if (await self._nodes()).nodes is None:
             raise HTTPException(404, "no nodes are booted here, so there is no brake")
         return await self._tell(request, ReleaseBrake(), "the brake", "release the brake")
-
-    async def _dispatcher(self) -> Status:
-        look = await self._asker.look()
-        if look.dispatcher is None:
-            raise _being_started()
-        return look.dispatcher
 
     async def _nodes(self) -> DaemonLook:
         """A look that can tell which nodes there are, if any are booted."""
@@ -186,6 +182,12 @@ class _Answers:
         shown, expected = token.strip().encode("latin-1"), self._settings.management_token.encode()
         if not hmac.compare_digest(shown, expected) or scheme.lower() != "bearer":
             raise HTTPException(403, "authorization error")
+
+
+def _dispatcher_of(look: DaemonLook) -> Status:
+    if look.dispatcher is None:
+        raise _being_started()
+    return look.dispatcher
 
 
 def _being_started() -> NoAnswer:

@@ -44,7 +44,9 @@ def status_document(look: DaemonLook, settings: ManageSettings) -> dict[str, Any
         **_old_names(look, settings),
         "taken_at": shown_time(look.taken_at),
         "actor_failures": dict(sorted(look.failures.items())),
-        "dispatcher": None if look.dispatcher is None else _dispatcher(look.dispatcher),
+        "dispatcher": None
+        if look.dispatcher is None
+        else _dispatcher(look.dispatcher, look.taken_at),
         "wishlist": None if nodes is None else _wishlist(nodes),
         "nodes": [] if nodes is None else [_node(node) for node in nodes.nodes],
         "limits": None if nodes is None else _limits(nodes, settings),
@@ -83,9 +85,10 @@ def _old_names(look: DaemonLook, settings: ManageSettings) -> dict[str, Any]:
     }
 
 
-def _dispatcher(status: Status) -> dict[str, Any]:
-    states = Counter(state.value for _, state, _, _ in status.containers)
-    sentences = Counter(words for _, _, _, words in status.containers if words)
+def _dispatcher(status: Status, now: float) -> dict[str, Any]:
+    states = Counter(held.container.state.value for held in status.containers)
+    reasons = (held.reason.line(now) for held in status.containers if held.reason is not None)
+    sentences = Counter(reasons)
     return {
         "uuid": None if status.me is None else status.me.dispatcher,
         "epoch": None if status.me is None else status.me.epoch,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nodemanager.dispatch.messages import Status
-from nodemanager.model import ContainerState, NodeState
+from nodemanager.dispatch.messages import HeldContainer, Status
+from nodemanager.model import NodeState
 from nodemanager.nodes.messages import NodeStanding
 from nodemanager.nodes.states import NodePhase
 from nodemanager.status.look import DaemonLook, shown_time
@@ -30,14 +30,15 @@ WORKER_STATES: Mapping[NodePhase, str] = {
 _WORKS = frozenset({NodeState.BUSY, NodeState.DRAINING})
 
 
-def containers(status: Status) -> list[dict[str, Any]]:
+def containers(status: Status, now: float) -> list[dict[str, Any]]:
     """Every container that this dispatcher holds, in the order in which it took them up."""
-    return [_container(*line) for line in status.containers]
+    return [_container(held, now) for held in status.containers]
 
 
-def find_container(status: Status, uuid: str) -> dict[str, Any] | None:
+def find_container(status: Status, uuid: str, now: float) -> dict[str, Any] | None:
     """One of them, if it is among them."""
-    return next((_container(*line) for line in status.containers if line[0] == uuid), None)
+    found = (held for held in status.containers if held.container.uuid == uuid)
+    return next((_container(held, now) for held in found), None)
 
 
 def instances(look: DaemonLook) -> list[dict[str, Any]]:
@@ -45,9 +46,9 @@ def instances(look: DaemonLook) -> list[dict[str, Any]]:
     if look.nodes is None:
         return []
     running: dict[str, list[str]] = {}
-    for uuid, _, host, _ in () if look.dispatcher is None else look.dispatcher.containers:
-        if host:
-            running.setdefault(host, []).append(uuid)
+    for held in () if look.dispatcher is None else look.dispatcher.containers:
+        if held.node:
+            running.setdefault(held.node, []).append(held.container.uuid)
     now = shown_time(look.taken_at)
     return [_instance(node, running.get(node.host, []), now) for node in look.nodes.nodes]
 
@@ -60,13 +61,13 @@ def find_node(look: DaemonLook, instance_id: str) -> NodeStanding | None:
     return next(by_id, None) or next(by_name, None)
 
 
-def _container(uuid: str, state: ContainerState, host: str, words: str) -> dict[str, Any]:
+def _container(held: HeldContainer, now: float) -> dict[str, Any]:
     return {
-        "container": {"uuid": uuid, "state": state.value},
+        "container": {"uuid": held.container.uuid, "state": held.container.state.value},
         "instance_types": [],
         "first_seen_at": None,
-        "scheduling_status": words,
-        "host": host,
+        "scheduling_status": "" if held.reason is None else held.reason.line(now),
+        "host": held.node,
     }
 
 

@@ -11,8 +11,17 @@ from urllib.parse import urlsplit
 
 from nodemanager.api.base import Identity
 from nodemanager.clouds.messages import CloudCounts
-from nodemanager.dispatch.messages import Status
-from nodemanager.model import ContainerState, Node, NodeSize, NodeState, Resources
+from nodemanager.dispatch.messages import HeldContainer, Status
+from nodemanager.model import (
+    Container,
+    ContainerState,
+    Node,
+    NodeSize,
+    NodeState,
+    Reason,
+    ReasonToken,
+    Resources,
+)
 from nodemanager.nodes.messages import Decision, NodesStatus, NodeStanding
 from nodemanager.nodes.states import Behaviour, NodePhase
 from nodemanager.status.look import DaemonLook, OperatorMessage
@@ -63,13 +72,22 @@ HELD = NodeStanding(
     behaviour=Behaviour.HOLD,
 )
 
+
+def container(uuid: str, state: ContainerState = ContainerState.LOCKED) -> Container:
+    return Container(uuid, state, 500, SMALL.resources, created_at=NOW - 900)
+
+
+def waits_for(sentence: str) -> Reason:
+    return Reason(ReasonToken.NODE_BOOTING, sentence, since=NOW - 60)
+
+
 DISPATCHER = Status(
     me=Identity("zzzzz-bmxii-000000000000000", 3),
     lease_seconds=555.55,
     nodes=(in_scheduler("busy", NodeState.BUSY), in_scheduler("held", NodeState.DRAINING)),
     containers=(
-        (RUNNING, ContainerState.RUNNING, "busy", ""),
-        (WAITING, ContainerState.LOCKED, "", "waiting for booting to join"),
+        HeldContainer(container(RUNNING, ContainerState.RUNNING), node="busy"),
+        HeldContainer(container(WAITING), waits_for("waiting for booting to join")),
     ),
 )
 NODES = NodesStatus(

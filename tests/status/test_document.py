@@ -13,14 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodemanager.model import ContainerState
+from nodemanager.dispatch.messages import HeldContainer
 from nodemanager.nodes.messages import Decision, NodesStatus, NodeStanding
 from nodemanager.nodes.states import Behaviour, NodePhase
 from nodemanager.status.document import DECISIONS, OLD_STATES, SENTENCES, status_document
 from nodemanager.status.instances import WORKER_STATES, find_node, instances
 from nodemanager.status.look import DaemonLook
 from nodemanager.status.settings import ManageSettings
-from tests.status.daemon import BIG, DISPATCHER, LOOK, NODES, NOW, SMALL
+from tests.status.daemon import (
+    BIG,
+    DISPATCHER,
+    LOOK,
+    NODES,
+    NOW,
+    SMALL,
+    container,
+    waits_for,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "management.md"
 SETTINGS = ManageSettings(port=0, max_nodes=8, max_total_price=2.5)
@@ -111,7 +120,7 @@ def test_limits_and_boots() -> None:
 
 
 def test_the_dispatcher_in_numbers_and_the_most_frequent_reasons() -> None:
-    waiting = ("u", ContainerState.LOCKED, "", "max_nodes (8) is reached")
+    waiting = HeldContainer(container("u"), waits_for("max_nodes (8) is reached"))
     many = replace(DISPATCHER, containers=(*DISPATCHER.containers, waiting, waiting))
     assert shown(replace(LOOK, dispatcher=many))["dispatcher"] == {
         "uuid": "zzzzz-bmxii-000000000000000",
@@ -127,7 +136,7 @@ def test_the_dispatcher_in_numbers_and_the_most_frequent_reasons() -> None:
 
 
 def test_the_document_stays_small_however_much_there_is_to_tell() -> None:
-    lines = tuple(("u", ContainerState.LOCKED, "", f"reason {n}") for n in range(10_000))
+    lines = tuple(HeldContainer(container("u"), waits_for(f"reason {n}")) for n in range(10_000))
     made = tuple(Decision(NOW + n, f"decision {n}") for n in range(500))
     document = shown(
         replace(
