@@ -27,8 +27,10 @@ setup(
         "apache-libcloud>=3.9,<4",
         "arvados-python-client>=3.2,<4",
         "PyYAML>=6",
-        # The table and progress bar of --run, and readable output of --check.
+        # The table and progress bar of --run, and readable output of --check and of the command line.
         "rich>=13",
+        # Makes the completion of bash, zsh and tcsh from the command line's own description.
+        "shtab>=1.7,<2",
         # The API server: a small ASGI framework, its HTTP server with C parser and loop, the database
         # toolkit, its migrations and PostgreSQL driver, JSON as fast as the calls want it, metrics in
         # Prometheus' format, and the maker of the self-signed certificate.
@@ -80,9 +82,13 @@ setup(
             # An imitation of EC2 and its HTTP server. Not moto[server]: that brings 30 packages more, for
             # services that we do not talk to.
             "moto[ec2]>=5.2,<6",
+            # Drives the Chromium that looks at the page.
+            "playwright>=1.50",
             "Flask>=3",
             "flask-cors>=6",
         ],
+        # The pages below docs/ as a site and a man page, and its theme.
+        "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
         "lint": ["ruff>=0.6", "mypy>=1.11", "types-PyYAML"],
     },
 )

@@ -13,13 +13,12 @@ from nodemanager.model import (
     Node,
     NodeSize,
     NodeState,
-    Reason,
-    ReasonToken,
     Resources,
     Route,
     Wanted,
     format_bytes,
 )
+from nodemanager.reason import Reason, ReasonToken
 from nodemanager.rule import Rule, Span
 
 _NAMES = (

@@ -48,12 +48,13 @@ from nodemanager.dispatch.group import NodePlant, Plant, SchedulerPlant
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import GetStatus, Status
 from nodemanager.errors import ApiError
-from nodemanager.model import Node, NodeSize, NodeState, Reason, Resources
+from nodemanager.model import Node, NodeSize, NodeState, Resources
 from nodemanager.nodes.arbiter import ArbiterActor
 from nodemanager.nodes.messages import GetNodesStatus, NodesStatus
 from nodemanager.nodes.order import OrderTemplate, Ping
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.outcome import DEFAULT_TEMPFAIL_EXITS, End, EndKind, judge
+from nodemanager.reason import Reason
 from nodemanager.runner.spec import RunnerSpec
 from nodemanager.schedulers.actor import Pace
 from nodemanager.schedulers.base import JobSpec, SchedulerContext

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodemanager.fit import can_run, explain_misfit, fits, largest
-from nodemanager.model import Capabilities, Container, ContainerState, ReasonToken, Resources, Tier
+from nodemanager.model import Capabilities, Container, ContainerState, Resources
+from nodemanager.reason import ReasonToken, Tier
 
 GIB = 1 << 30
 UUID = "zzzzz-dz642-000000000000001"

@@ -11,7 +11,7 @@ import nodemanager
 PACKAGE = Path(nodemanager.__file__).parent
 
 FLOORS = [
-    {"nodemanager", "errors", "clock", "rule", "model", "durable"},
+    {"nodemanager", "errors", "clock", "rule", "model", "reason", "durable", "metrics"},
     {"fit", "outcome", "container_request", "statedir", "mount_plan", "output_tree", "work"},
     {"config", "actors"},
     {"plugins"},
@@ -20,7 +20,8 @@ FLOORS = [
     {"dispatch"},
     {"elastic", "status", "reach"},
     {"runs", "daemon", "logs"},
-    {"check", "probe"},
+    {"check", "probe", "serve", "dry_run"},
+    {"cli"},
     {"launcher"},
 ]
 """From the ground up; parts of one floor may import each other if no circle comes of it."""
@@ -31,6 +32,7 @@ BESIDE = {
         "clock",
         "rule",
         "model",
+        "reason",
         "fit",
         "outcome",
         "container_request",
@@ -42,6 +44,7 @@ BESIDE = {
         "clock",
         "rule",
         "model",
+        "reason",
         "fit",
         "outcome",
         "container_request",

@@ -9,8 +9,6 @@ from nodemanager.model import (
     Capabilities,
     Container,
     ContainerState,
-    Reason,
-    ReasonToken,
     Resources,
     format_bytes,
     format_seconds,
@@ -59,21 +57,6 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 def test_stock_times_are_read_to_the_microsecond() -> None:
     assert parse_time("1970-01-01T00:00:01.123456789Z") == pytest.approx(1.123456)
-
-
-@given(
-    st.builds(
-        Reason,
-        st.sampled_from(ReasonToken),
-        st.text(),
-        st.dictionaries(st.text(), st.integers()),
-        st.text(),
-        st.integers(0, 4_000_000_000).map(float),
-        st.none() | st.integers(0, 4_000_000_000).map(float),
-    )
-)
-def test_reasons_survive_the_round_trip(reason: Reason) -> None:
-    assert Reason.from_dict(reason.as_dict()) == reason
 
 
 def test_capabilities_survive_the_round_trip() -> None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nodemanager.model import Capabilities, Container, DispatcherState, Reason
+from nodemanager.model import Capabilities, Container, DispatcherState
+from nodemanager.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from nodemanager.api.connection import call, list_all, list_those
-from nodemanager.model import Reason
+from nodemanager.reason import Reason
 
 Record = Mapping[str, Any]
 

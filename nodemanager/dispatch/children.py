@@ -11,7 +11,8 @@ from nodemanager.api.messages import Ref
 from nodemanager.dispatch.claiming import Load
 from nodemanager.dispatch.container import ContainerActor, Surroundings
 from nodemanager.dispatch.messages import ContainerIs, Standing
-from nodemanager.model import Container, Reason
+from nodemanager.model import Container
+from nodemanager.reason import Reason
 
 LONGEST_RESTART_PAUSE_SECONDS = 60.0
 

@@ -6,14 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from nodemanager.fit import explain_misfit
-from nodemanager.model import (
-    Capabilities,
-    Container,
-    Node,
-    NodeState,
-    Reason,
-    ReasonToken,
-)
+from nodemanager.model import Capabilities, Container, Node, NodeState
+from nodemanager.reason import Reason, ReasonToken
 
 CLAIM_BATCH = 1000
 """Most containers to claim in one call; the API's own limit for a list."""

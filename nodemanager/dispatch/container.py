@@ -42,8 +42,9 @@ from nodemanager.dispatch.messages import (
     Standing,
 )
 from nodemanager.dispatch.steps import JobPhase, Situation, Step, next_step, outcome, wait_reason
-from nodemanager.model import Container, ContainerState, JobState, Reason
+from nodemanager.model import Container, ContainerState, JobState
 from nodemanager.mount_plan import RequestFaultError
+from nodemanager.reason import Reason
 from nodemanager.schedulers.jobs import JobReport
 from nodemanager.schedulers.messages import Cancel, Forget, Prioritise, Seek, Submit
 from nodemanager.work import Work

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from nodemanager.dispatch.children import Child
-from nodemanager.model import Reason, ReasonToken
 from nodemanager.nodes.demand import Shape
 from nodemanager.nodes.why import Line
+from nodemanager.reason import Reason, ReasonToken
 
 
 def foresee(waiting: Iterable[Child], lines: Mapping[Shape, Line]) -> dict[str, Reason]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from nodemanager.api.base import Identity
 from nodemanager.api.messages import Ref
-from nodemanager.model import Container, Node, Reason
+from nodemanager.model import Container, Node
 from nodemanager.outcome import Outcome, spoilt
+from nodemanager.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nodemanager.api.base import Annotation
-from nodemanager.model import Reason
+from nodemanager.reason import Reason
 
 
 @dataclass(slots=True)

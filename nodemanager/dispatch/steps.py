@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
-from nodemanager.model import Container, ContainerState, Reason, ReasonToken
+from nodemanager.model import Container, ContainerState
 from nodemanager.outcome import End, EndKind, Outcome, judge, judge_job
+from nodemanager.reason import Reason, ReasonToken
 
 
 class JobPhase(Enum):

@@ -11,9 +11,10 @@ import pykka
 
 from nodemanager.api.nodes import NodeRecord
 from nodemanager.clouds.base import CloudNode
-from nodemanager.model import Node, NodeSize, Reason
+from nodemanager.model import Node, NodeSize
 from nodemanager.nodes.demand import Demand, Offer, Packing, Room, Shape
 from nodemanager.nodes.states import Behaviour, NodePhase
+from nodemanager.reason import Reason
 
 Ref: TypeAlias = pykka.ActorRef[Any]
 

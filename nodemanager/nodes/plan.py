@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nodemanager.model import NodeSize, Reason, ReasonToken
+from nodemanager.model import NodeSize
 from nodemanager.nodes.demand import Demand, Offer, Shape
 from nodemanager.nodes.messages import NodeStanding, Wishlist
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import Behaviour, NodePhase
 from nodemanager.nodes.stock import COMING, Stock, bootable_sizes, offer_of, tightest, up
 from nodemanager.nodes.why import reasons_of
+from nodemanager.reason import Reason, ReasonToken
 
 _FULL = frozenset({ReasonToken.NODE_LIMIT, ReasonToken.CLOUD_QUOTA})
 """Limits that one node less would leave room under."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nodemanager.model import Node, NodeSize, NodeState, ReasonToken, Resources, format_seconds
+from nodemanager.model import Node, NodeSize, NodeState, Resources, format_seconds
 from nodemanager.nodes.demand import Offer, Room
 from nodemanager.nodes.limits import Brake, Quota, Shortages
 from nodemanager.nodes.messages import NodeStanding
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import Behaviour, NodePhase
+from nodemanager.reason import ReasonToken
 
 COMING = frozenset({NodePhase.ASKED, NodePhase.BOOTING})
 """Asked for, not here."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from nodemanager.model import Reason, ReasonToken, Resources, format_bytes, format_seconds
+from nodemanager.model import Resources, format_bytes, format_seconds
 from nodemanager.nodes.demand import Offer, Packing, Shape
 from nodemanager.nodes.messages import NodeStanding, Wishlist
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.stock import COMING, Limit, Stock, offer_of, tightest
+from nodemanager.reason import Reason, ReasonToken
 
 MOST_NAMES = 5
 """So many sizes are named in a sentence."""

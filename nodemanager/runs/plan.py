@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodemanager.dispatch.claiming import explain_delay
-from nodemanager.model import (
-    ContainerState,
-    Reason,
-    RequestState,
-    Tier,
-    format_seconds,
-    parse_time,
-)
+from nodemanager.model import ContainerState, RequestState, format_seconds, parse_time
+from nodemanager.reason import Reason, Tier
 from nodemanager.runs.request_file import RequestSpec
 
 Record = Mapping[str, Any]

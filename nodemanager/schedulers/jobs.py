@@ -22,8 +22,9 @@ from enum import Enum
 from itertools import count
 from typing import Generic, TypeVar
 
-from nodemanager.model import JobState, Reason, ReasonToken
+from nodemanager.model import JobState
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import Reason, ReasonToken
 from nodemanager.schedulers.base import Job, JobSpec, Poll, Submission
 
 CANCEL_AGAIN_SECONDS = 60.0

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nodemanager.fit import explain_refusal, explain_route, listed, no_route
-from nodemanager.model import Reason, ReasonToken, Route, Wanted
+from nodemanager.model import Route, Wanted
+from nodemanager.reason import Reason, ReasonToken
 from nodemanager.rule import Rule
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select
 
 from nodemanager.container_request import plain
-from nodemanager.model import Reason, new_uuid
+from nodemanager.model import new_uuid
+from nodemanager.reason import Reason
 from nodemanager.server.access import acting_dispatcher
 from nodemanager.server.resources import Row
 from nodemanager.server.rows import write

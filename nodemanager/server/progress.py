@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from nodemanager.model import ContainerState, Reason
+from nodemanager.model import ContainerState
+from nodemanager.reason import Reason
 from nodemanager.server import schema
 from nodemanager.server.access import find, lookup
 from nodemanager.server.resources import RESOURCES, Row, format_micros

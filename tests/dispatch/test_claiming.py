@@ -11,16 +11,8 @@ from nodemanager.dispatch.claiming import (
 )
 from nodemanager.dispatch.reasons import ReasonBook
 from nodemanager.fit import can_run, capabilities_of
-from nodemanager.model import (
-    Capabilities,
-    Container,
-    ContainerState,
-    Node,
-    NodeState,
-    Reason,
-    ReasonToken,
-    Resources,
-)
+from nodemanager.model import Capabilities, Container, ContainerState, Node, NodeState, Resources
+from nodemanager.reason import Reason, ReasonToken
 
 UUID = "zzzzz-dz642-000000000000001"
 QUEUED = Container(UUID, ContainerState.QUEUED, 5, Resources(1, 1), 0.0)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from nodemanager.dispatch.collector import LOG_NAME
-from nodemanager.model import ReasonToken
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import ReasonToken
 from nodemanager.schedulers.base import JobSpec
 from nodemanager.schedulers.fake import Fault
 from nodemanager.testing import Harness, Program

@@ -11,8 +11,9 @@ from nodemanager.api.lease import LeaseActor
 from nodemanager.api.readwrite import ReaderActor, WriterActor
 from nodemanager.dispatch.container import ContainerActor
 from nodemanager.dispatch.dispatcher import DispatcherActor
-from nodemanager.model import Node, NodeState, ReasonToken, Resources, Tier
+from nodemanager.model import Node, NodeState, Resources
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import ReasonToken, Tier
 from nodemanager.schedulers.actor import SchedulerActor
 from nodemanager.schedulers.base import JobSpec
 from nodemanager.schedulers.fake import Fault, Script

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from nodemanager.dispatch.children import Child
 from nodemanager.dispatch.foresight import foresee
-from nodemanager.model import Container, ContainerState, Reason, ReasonToken, Resources
+from nodemanager.model import Container, ContainerState, Resources
 from nodemanager.nodes.demand import Shape
+from nodemanager.reason import Reason, ReasonToken
 
 GIB = 1 << 30
 LOCKED = Container("x", ContainerState.LOCKED, 5, Resources(1, GIB), 0.0)

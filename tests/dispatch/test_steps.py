@@ -14,8 +14,9 @@ from nodemanager.dispatch.steps import (
     outcome,
     wait_reason,
 )
-from nodemanager.model import Container, ContainerState, ReasonToken, Resources
+from nodemanager.model import Container, ContainerState, Resources
 from nodemanager.outcome import DEFAULT_TEMPFAIL_EXITS, End, EndKind
+from nodemanager.reason import ReasonToken
 
 UUID = "zzzzz-dz642-000000000000001"
 LOCKED = Container(UUID, ContainerState.LOCKED, 5, Resources(1, 1), 0.0)

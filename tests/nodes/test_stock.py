@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 
-from nodemanager.model import Node, NodeState, ReasonToken, Resources
+from nodemanager.model import Node, NodeState, Resources
 from nodemanager.nodes.limits import Brake, Pause, Quota, Shortages
 from nodemanager.nodes.messages import NodeStanding
 from nodemanager.nodes.policy import NodePolicy
@@ -18,6 +18,7 @@ from nodemanager.nodes.stock import (
     tightest,
     up,
 )
+from nodemanager.reason import ReasonToken
 from tests.nodes.stocks import (
     GIB,
     GPU,

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 
-from nodemanager.model import Reason, ReasonToken
 from nodemanager.nodes.demand import Demand, Shape
 from nodemanager.nodes.limits import Brake, Pause, Quota, Shortages
 from nodemanager.nodes.messages import NodeStanding
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.stock import Stock
 from nodemanager.nodes.why import held_by, reasons_of
+from nodemanager.reason import Reason, ReasonToken
 from tests.nodes.stocks import (
     EIGHT_CORES,
     GPU,

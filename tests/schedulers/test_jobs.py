@@ -2,8 +2,9 @@
 
 import pytest
 
-from nodemanager.model import JobState, ReasonToken, Resources
+from nodemanager.model import JobState, Resources
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import ReasonToken
 from nodemanager.schedulers.base import Job, JobSpec, Poll, Submission
 from nodemanager.schedulers.jobs import CANCEL_AGAIN_SECONDS, JobBook, JobReport
 

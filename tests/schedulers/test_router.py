@@ -20,7 +20,8 @@ from nodemanager.actors.timer import TimerActor
 from nodemanager.clock import ManualClock
 from nodemanager.config.accept import Accept
 from nodemanager.fit import explain_route
-from nodemanager.model import Capabilities, JobState, Node, NodeState, ReasonToken, Resources, Route
+from nodemanager.model import Capabilities, JobState, Node, NodeState, Resources, Route
+from nodemanager.reason import ReasonToken
 from nodemanager.rule import Rule
 from nodemanager.schedulers.actor import Pace, SchedulerActor
 from nodemanager.schedulers.base import JobSpec, SchedulerContext

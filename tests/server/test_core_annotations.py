@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nodemanager.model import Reason, ReasonToken
+from nodemanager.reason import Reason, ReasonToken
 
 if TYPE_CHECKING:
     from tests.server.conftest import Cluster, Me

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from nodemanager.clock import ManualClock
-from nodemanager.model import Reason, ReasonToken
+from nodemanager.reason import Reason, ReasonToken
 from nodemanager.server.database import Database
 
 if TYPE_CHECKING:

@@ -12,18 +12,10 @@ from urllib.parse import urlsplit
 from nodemanager.api.base import Identity
 from nodemanager.clouds.messages import CloudCounts
 from nodemanager.dispatch.messages import HeldContainer, Status
-from nodemanager.model import (
-    Container,
-    ContainerState,
-    Node,
-    NodeSize,
-    NodeState,
-    Reason,
-    ReasonToken,
-    Resources,
-)
+from nodemanager.model import Container, ContainerState, Node, NodeSize, NodeState, Resources
 from nodemanager.nodes.messages import Decision, NodesStatus, NodeStanding
 from nodemanager.nodes.states import Behaviour, NodePhase
+from nodemanager.reason import Reason, ReasonToken
 from nodemanager.status.look import DaemonLook, OperatorMessage
 
 GIB = 1 << 30

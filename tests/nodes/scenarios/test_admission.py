@@ -10,9 +10,9 @@ import pytest
 
 from nodemanager.clouds.base import HOST_TAG
 from nodemanager.clouds.fake import Fate, SkyFault
-from nodemanager.model import ReasonToken
 from nodemanager.nodes.node import NodeActor
 from nodemanager.nodes.orphans import ORPHAN_SECONDS
+from nodemanager.reason import ReasonToken
 from nodemanager.schedulers.fake import FakeCluster, Fault
 from nodemanager.testing import Program
 from tests.nodes.scenarios.elastic import SMALL, Elastic, paced, policy

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from nodemanager.clouds.fake import FakeMachine, Fate
-from nodemanager.model import ReasonToken
 from nodemanager.nodes.messages import ReleaseBrake
 from nodemanager.nodes.states import PROVED_SECONDS
+from nodemanager.reason import ReasonToken
 from nodemanager.testing import Program
 from tests.nodes.scenarios.elastic import SMALL, Elastic, paced, policy
 

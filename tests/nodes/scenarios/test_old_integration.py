@@ -7,7 +7,7 @@ for each event, at polls of half a second.
 import pytest
 
 from nodemanager.clouds.fake import SkyFault
-from nodemanager.model import ReasonToken, Tier
+from nodemanager.reason import ReasonToken, Tier
 from nodemanager.testing import Program
 from tests.nodes.scenarios.elastic import SMALL, Elastic, policy
 

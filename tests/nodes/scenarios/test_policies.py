@@ -2,9 +2,10 @@
 
 import pytest
 
-from nodemanager.model import NodeSize, ReasonToken, Resources
+from nodemanager.model import NodeSize, Resources
 from nodemanager.nodes.messages import Behave
 from nodemanager.nodes.states import Behaviour
+from nodemanager.reason import ReasonToken
 from nodemanager.testing import GIB, Program
 from tests.nodes.scenarios.elastic import LARGE, SLOWLY, SMALL, Elastic, policy
 

@@ -8,8 +8,9 @@ import pytest
 
 from nodemanager.clouds.base import CLUSTER_TAG, DISPATCHER_TAG, CloudState
 from nodemanager.clouds.fake import Fate, SkyFault
-from nodemanager.model import Node, NodeState, ReasonToken
+from nodemanager.model import Node, NodeState
 from nodemanager.nodes.messages import Kill
+from nodemanager.reason import ReasonToken
 from nodemanager.schedulers.fake import Fault
 from nodemanager.testing import Program
 from tests.nodes.scenarios.elastic import LARGE, SLOWLY, SMALL, Elastic, policy, sky_of
