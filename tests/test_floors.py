@@ -12,7 +12,16 @@ PACKAGE = Path(nodemanager.__file__).parent
 
 FLOORS = [
     {"nodemanager", "errors", "clock", "rule", "model", "reason", "durable", "metrics"},
-    {"fit", "outcome", "container_request", "statedir", "mount_plan", "output_tree", "work"},
+    {
+        "fit",
+        "outcome",
+        "container_request",
+        "statedir",
+        "mount_plan",
+        "output_tree",
+        "work",
+        "pieces",
+    },
     {"config", "actors"},
     {"plugins"},
     {"api", "schedulers", "clouds"},
@@ -52,6 +61,7 @@ BESIDE = {
         "durable",
         "mount_plan",
         "output_tree",
+        "pieces",
         "work",
     },
 }

@@ -11,7 +11,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.timer import Schedule
@@ -25,6 +25,7 @@ from nodemanager.model import ContainerState
 from nodemanager.mount_plan import RequestFaultError
 from nodemanager.outcome import Outcome
 from nodemanager.output_tree import Entry, check_output
+from nodemanager.pieces import pieces
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 LOG_PATIENCE_SECONDS = 1800.0
 """A container is not kept from its end for longer by a scheduler that does not give its log."""
-_PIECE_BYTES = 1 << 20
 
 Write = Callable[[bytes], object]
 FetchLog = Callable[[str, Write], None]
@@ -103,23 +103,13 @@ class StoreApi:
         """See `Store`."""
         with tempfile.TemporaryFile() as file:
             fetch(file.write)
-            file.seek(0)
-            self._upload(uuid, file)
+            for piece in pieces(file):
+                self._put(uuid, f"log/{LOG_NAME}", piece.offset, piece.data, piece.is_last)
         return f"api:{uuid}/log"
 
     def find_output(self, uuid: str) -> str:  # noqa: ARG002 (see the class)
         """There is none."""
         return ""
-
-    def _upload(self, uuid: str, file: IO[bytes]) -> None:
-        offset, piece = 0, file.read(_PIECE_BYTES)
-        while True:
-            following = file.read(_PIECE_BYTES) if piece else b""
-            self._put(uuid, f"log/{LOG_NAME}", offset, piece, not following)
-            offset += len(piece)
-            if not following:
-                return
-            piece = following
 
 
 class CollectorActor(Actor):

@@ -18,11 +18,11 @@ from nodemanager.durable import sync_path
 from nodemanager.errors import ApiRefused, ApiUnavailable
 from nodemanager.mount_plan import RequestFaultError
 from nodemanager.output_tree import Entry
+from nodemanager.pieces import PIECE_BYTES, pieces
 from nodemanager.runner.api import Patience, RunnerApi, pauses_seconds
 from nodemanager.runner.copying import copy_file
 from nodemanager.runner.logs import RUNNER_LOG
 
-_PIECE_BYTES = 1024 * 1024
 _UPLOAD_AT_BYTES = 256 * 1024
 _UPLOAD_AT_SECONDS = 1.0
 _LOOK_SECONDS = 0.2
@@ -225,15 +225,9 @@ class ApiStore:
     def _upload_rest(self, path: Path, name: str, tail: _Tail) -> None:
         """Upload from `tail` on; the file is durable at the server afterwards."""
         with path.open("rb", buffering=0) as file:
-            file.seek(tail.offset)
-            piece = file.read(_PIECE_BYTES)
-            while True:
-                following = file.read(_PIECE_BYTES) if piece else b""
-                self._write(name, tail.offset, piece, complete=not following)
-                tail.offset += len(piece)
-                if not following:
-                    return
-                piece = following
+            for piece in pieces(file, tail.offset):
+                self._write(name, piece.offset, piece.data, complete=piece.is_last)
+                tail.offset = piece.offset + len(piece.data)
 
     def _write(self, name: str, offset: int, piece: bytes, *, complete: bool) -> None:
         try:
@@ -268,7 +262,7 @@ class ApiStore:
                 continue
             with Path(entry.path).open("rb", buffering=0) as file:
                 file.seek(tail.offset)
-                while not self._done.is_set() and (piece := file.read(_PIECE_BYTES)):
+                while not self._done.is_set() and (piece := file.read(PIECE_BYTES)):
                     api.write_file(f"log/{entry.name}", tail.offset, piece)
                     tail.offset += len(piece)
                     tail.uploaded_at = now
