@@ -141,11 +141,16 @@ def kubelet(kubernetes: KubernetesCluster) -> Iterator[RealKubelet]:
     running.__exit__()
 
 
+UNFINISHED_HANDSHAKE = "ignore:unclosed <ssl.SSLSocket:ResourceWarning"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a Kubernetes is marked so, for `make test-kubernetes`."""
     for item in items:
         if not {"kubernetes", "kubernetes_api"}.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kubernetes)
+            # urllib3 leaves a socket whose handshake the server did not live to end to the garbage collector.
+            item.add_marker(pytest.mark.filterwarnings(UNFINISHED_HANDSHAKE))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

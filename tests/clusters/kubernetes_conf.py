@@ -207,6 +207,8 @@ def controllers_arguments(
         f"--cluster-signing-key-file={pki}/ca.key",
         f"--node-monitor-grace-period={settings.node_grace_seconds}s",
         "--node-monitor-period=1s", f"--pod-eviction-timeout={settings.eviction_seconds}s",
+        # By default one lost node in ten seconds; those of tests that are over would be waited for.
+        "--node-eviction-rate=100",
         f"--terminated-pod-gc-threshold={settings.pod_gc_threshold}",
         "--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-gc-syncs=20",
         "--controllers=*,bootstrapsigner,tokencleaner",

@@ -34,6 +34,7 @@ from tests.clusters.faultproxy import (
 from tests.clusters.kubernetes import KubernetesCluster
 from tests.clusters.kubernetes_conf import write_kubeconfig
 from tests.clusters.podlet import Access, Podlet, PodletNode
+from tests.clusters.processes import ClusterFailed
 
 CLUSTER = "zzzzz"
 LABEL = "tests.arvados.org/set"
@@ -131,7 +132,11 @@ class Site:
             seen.extend([found] if found else ())
             return found is not None and bool(condition(found))
 
-        self.cluster.wait_until(there, 60, f"{job.name} is as wanted: {seen[-1:]}")
+        try:
+            self.cluster.wait_until(there, 60, f"{job.name} is as wanted")
+        except ClusterFailed as failure:
+            failure.add_note(f"seen last: {seen[-1:]}, {scheduler.nodes()}")
+            raise
         return seen[-1]
 
     def running(self, scheduler: KubernetesScheduler, job: JobSpec) -> Job:
@@ -567,8 +572,9 @@ class TestNodes:
         node = site.node()
         scheduler.submit([job])
         site.running(scheduler, job)
-        # Where all nodes are silent, Kubernetes takes itself for the one that is cut off.
-        site.node()
+        # Where more than half of the nodes are silent, Kubernetes takes itself for the one that is cut off.
+        for _ in range(3):
+            site.node()
         site.podlet.lose(node)
         assert site.end(scheduler, job) == End(
             EndKind.NODE_LOST, detail=f"node {node} is not ready"
