@@ -118,19 +118,16 @@ class KubernetesScheduler(Scheduler):
 
     def look_up(self, names: Sequence[str]) -> Mapping[str, End]:
         """Ended pods stay until they are forgotten: whatever is not there any more left no trace."""
-        wanted = set(names)
         self._look()
-        return {
-            job.name: job.end
-            for job in self._view.jobs()
-            if job.name in wanted and job.end is not None
-        }
+        jobs = self._view.jobs_of(names)
+        return {name: job.end for name, job in jobs.items() if job.end is not None}
 
     def cancel(self, names: Sequence[str]) -> None:
         """That it was us is noted on the pod, then it is deleted: TERM, and KILL after its grace."""
         self._look()
-        live = {job.name for job in self._view.jobs() if job.state is not JobState.ENDED}
-        found = [self._view.pod(name) for name in names if name in live]
+        jobs = self._view.jobs_of(names)
+        live = [name for name, job in jobs.items() if job.state is not JobState.ENDED]
+        found = [self._view.pod(name) for name in live]
         # Those that are being deleted are told again, in a way that their kubelets notice: one may have overlooked it.
         _raise_first(self._client.many(self._cancel, [pod for pod in found if pod is not None]))
 
@@ -139,11 +136,12 @@ class KubernetesScheduler(Scheduler):
 
     def forget(self, names: Sequence[str]) -> None:
         """The pods that have ended, and their secrets, are let go of."""
-        states = {job.name: job.state for job in self._view.jobs()}
-        found = [self._view.pod(name) for name in names if states.get(name) is JobState.ENDED]
+        jobs = self._view.jobs_of(names)
+        ended = [name for name, job in jobs.items() if job.state is JobState.ENDED]
+        found = [self._view.pod(name) for name in ended]
         _raise_first(self._client.many(self._forget, [pod for pod in found if pod is not None]))
         # Of a pod that was never made a secret may have been.
-        strays = [name for name in names if name not in states and name.startswith(self._prefix)]
+        strays = [name for name in names if name not in jobs and name.startswith(self._prefix)]
         _raise_first(self._client.many(self._submitter.drop_secret, strays))
 
     def fetch_log(self, name: str, write: Callable[[bytes], object]) -> None:

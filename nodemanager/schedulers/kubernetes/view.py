@@ -7,7 +7,7 @@ tells why, or whose container is not being created.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
@@ -152,16 +152,17 @@ class View:
     def jobs(self) -> Sequence[Job]:
         """Our pods as jobs. May ask for events; for one thread at a time."""
         pods = [pod for pod in self._pods.all() if pod.name.startswith(self._prefix)]
-        hosts = self._hosts()
-        now = self._clock.wall()
-        judged = [
-            (pod, self._told.get(pod.uid) or job_of(pod, _host_of(pod, hosts), now=now))
-            for pod in pods
-        ]
-        self._ask_events(judged, now)
-        jobs = [self._with_events(pod, job, hosts, now) for pod, job in judged]
+        self._events.keep({pod.uid for pod in pods})
+        jobs = self._judge(pods)
         self._told = {job.job_id: job for job in jobs if job.state is JobState.ENDED}
         return jobs
+
+    def jobs_of(self, names: Iterable[str]) -> Mapping[str, Job]:
+        """Those of them that there are, by name; the rest is not looked at. Otherwise like `jobs`."""
+        found = [self._pods.get(name) for name in names if name.startswith(self._prefix)]
+        jobs = self._judge([pod for pod in found if pod is not None])
+        self._told.update({job.job_id: job for job in jobs if job.state is JobState.ENDED})
+        return {job.name: job for job in jobs}
 
     def pod(self, name: str) -> Pod | None:
         """Our pod of that name."""
@@ -225,8 +226,17 @@ class View:
             loads[tenant.node] = loads.get(tenant.node, EMPTY).with_tenant(tenant)
         return loads
 
+    def _judge(self, pods: Sequence[Pod]) -> list[Job]:
+        hosts = self._hosts()
+        now = self._clock.wall()
+        judged = [
+            (pod, self._told.get(pod.uid) or job_of(pod, _host_of(pod, hosts), now=now))
+            for pod in pods
+        ]
+        self._ask_events(judged, now)
+        return [self._with_events(pod, job, hosts, now) for pod, job in judged]
+
     def _ask_events(self, judged: Sequence[tuple[Pod, Job]], now: float) -> None:
-        self._events.keep({pod.uid for pod, _ in judged})
         doubtful = [
             pod.uid for pod, job in judged if pod.uid not in self._told and _is_doubtful(job)
         ]
