@@ -5,12 +5,21 @@ What `why` prints, and what the page of one container shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
-from nodemanager.model import ContainerState
+from nodemanager.api.connection import call, list_all, list_those
+from nodemanager.errors import ApiRefused
+from nodemanager.model import UUID_INFIX, ContainerState, format_time, parse_time
 from nodemanager.reason import Reason
+
+MOST_ATTEMPTS = 200
+"""Of one story, the newest; the number of the first tells whether there were others before."""
+
+MOST_CHANGES = 300
+"""In the history of one story, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class Attempt:
     """UUID of who claimed it."""
     node: str = ""
     error: str = ""
-    """How it failed."""
+    """How it failed; empty for one that waits."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Numbers of that, such as asked and limit."""
     exit_code: int | None = None
@@ -38,6 +47,28 @@ class Attempt:
     log: str = ""
     """Where its logs are."""
     output: str = ""
+    """Where what it made is."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; times are those of the API."""
+        return {
+            "uuid": self.uuid,
+            "number": self.number,
+            "state": self.state.value,
+            "created_at": format_time(self.created_at),
+            "started_at": _time(self.started_at),
+            "finished_at": _time(self.finished_at),
+            "run_after": _time(self.run_after),
+            "dispatcher": self.dispatcher,
+            "node": self.node,
+            "error": self.error,
+            "facts": dict(self.facts),
+            "exit_code": self.exit_code,
+            "temp_fails": self.temp_fails,
+            "hold": self.hold,
+            "log": self.log,
+            "output": self.output,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +83,15 @@ class SaidReason:
     last_checked: float | None = None
     """When that dispatcher last went through its work."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: what `Reason.as_dict` gives, and who says so."""
+        return {
+            **self.reason.as_dict(),
+            "dispatcher": self.dispatcher,
+            "dispatcher_name": self.name,
+            "last_checked": _time(self.last_checked),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ReasonChange:
@@ -61,6 +101,15 @@ class ReasonChange:
     container: str
     dispatcher: str
     reason: Reason | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "at": format_time(self.at),
+            "container": self.container,
+            "dispatcher": self.dispatcher,
+            "reason": None if self.reason is None else self.reason.as_dict(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +132,206 @@ class Story:
     def current(self) -> Attempt:
         """The attempt that counts."""
         return self.attempts[-1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "request": self.request,
+            "name": self.name,
+            "request_state": self.request_state,
+            "priority": self.priority,
+            "attempts": [attempt.as_dict() for attempt in self.attempts],
+            "reasons": [said.as_dict() for said in self.reasons],
+            "history": [change.as_dict() for change in self.history],
+        }
+
+
+def read_story(resource: Any, uuid: str) -> Story:
+    """The story of a container request, or of that of a container, by UUID.
+
+    `resource` is the client object that `connection.connect` made; what its token may not see is not in the story. Of
+    several requests that share the container it is the oldest. Raises `ApiRefused` (404: no such record, or none that
+    this token may see) and `ApiUnavailable`. These are several calls: the parts may be moments apart.
+    """
+    match uuid.split("-"):
+        case [_, infix, _] if infix == UUID_INFIX["container_request"]:
+            asked = call(resource.container_requests().get(uuid=uuid))
+            return _story_of(resource, asked, _numbered(resource, uuid))
+        case [_, infix, _] if infix == UUID_INFIX["container"]:
+            container = call(resource.containers().get(uuid=uuid))
+            request, numbered = _request_of(resource, container)
+            return _story_of(resource, request, numbered)
+        case _:
+            raise _not_found(f"{uuid} is the UUID of neither a container nor a container request")
+
+
+_REQUEST_FIELDS = ("uuid", "name", "state", "priority", "created_at")
+_CONTAINER_FIELDS = (
+    "uuid",
+    "state",
+    "priority",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "run_after",
+    "attempt",
+    "temp_fails",
+    "hold",
+    "dispatcher",
+    "runtime_status",
+    "exit_code",
+    "log",
+    "output",
+)
+
+_Record = Mapping[str, Any]
+_Numbered = Mapping[str, int]
+"""The number of each attempt of one request, by the UUID of its container."""
+
+
+def _numbered(resource: Any, request_uuid: str) -> _Numbered:
+    items = call(resource.container_requests().attempts(uuid=request_uuid))["items"]
+    return {item["container_uuid"]: int(item["attempt"]) for item in items[-MOST_ATTEMPTS:]}
+
+
+def _request_of(resource: Any, container: _Record) -> tuple[_Record | None, _Numbered]:
+    """The oldest request of which this is an attempt; None when it is none's any more."""
+    uuid = container["uuid"]
+    requests = list_those(
+        resource.container_requests(),
+        "container_uuid",
+        _line(resource, container),
+        [],
+        _REQUEST_FIELDS,
+    )
+    for request in sorted(requests, key=lambda record: (record["created_at"], record["uuid"])):
+        numbered = _numbered(resource, request["uuid"])
+        # A request that joined a later attempt has nothing to do with this one.
+        if uuid in numbered:
+            return request, numbered
+    return None, {uuid: int(container["attempt"] or 1)}
+
+
+def _line(resource: Any, container: _Record) -> Sequence[str]:
+    """The container and the attempts that came after it: a request names its last one only."""
+    line = [str(container["uuid"])]
+    if container["state"] not in (ContainerState.TEMPFAIL, ContainerState.PERMFAIL):
+        return line
+    later = [
+        ["content_address", "=", container["content_address"]],
+        ["attempt", ">", container["attempt"]],
+    ]
+    found = list_all(resource.containers(), later, ("uuid", "previous_uuid"))
+    following = {record["previous_uuid"]: str(record["uuid"]) for record in found}
+    while line[-1] in following:
+        line.append(following[line[-1]])
+    return line
+
+
+def _story_of(resource: Any, request: _Record | None, numbered: _Numbered) -> Story:
+    found = list_those(resource.containers(), "uuid", list(numbered), [], _CONTAINER_FIELDS)
+    records = sorted(found, key=lambda record: numbered[record["uuid"]])
+    if not records:
+        name = "it" if request is None else f"{request['uuid']}, which is {request['state']},"
+        raise _not_found(f"{name} has no container")
+    attempts = tuple(_attempt(record, numbered[record["uuid"]]) for record in records)
+    return Story(
+        request="" if request is None else request["uuid"],
+        name="" if request is None else request["name"] or "",
+        request_state="" if request is None else request["state"],
+        priority=(records[-1] if request is None else request)["priority"],
+        attempts=attempts,
+        reasons=_said(resource, attempts[-1].uuid),
+        history=_history(resource, [attempt.uuid for attempt in attempts]),
+    )
+
+
+def _attempt(record: _Record, number: int) -> Attempt:
+    status = record["runtime_status"] or {}
+    state = ContainerState(record["state"])
+    # One that waits was given the words of the attempt before it.
+    waits = state in (ContainerState.QUEUED, ContainerState.LOCKED)
+    return Attempt(
+        uuid=record["uuid"],
+        number=number,
+        state=state,
+        created_at=parse_time(record["created_at"]),
+        started_at=_seconds(record["started_at"]),
+        finished_at=_seconds(record["finished_at"]),
+        run_after=_seconds(record["run_after"]),
+        dispatcher=record["dispatcher"] or "",
+        node=str(status.get("node") or ""),
+        error="" if waits else str(status.get("error") or ""),
+        facts={} if waits else dict(status.get("facts") or {}),
+        exit_code=record["exit_code"],
+        temp_fails=int(record["temp_fails"] or 0),
+        hold=bool(record["hold"]),
+        log=record["log"] or "",
+        output=record["output"] or "",
+    )
+
+
+def _said(resource: Any, container: str) -> tuple[SaidReason, ...]:
+    """What the dispatchers say of the container, mildest first."""
+    about = [["link_class", "=", "dispatch"], ["head_uuid", "=", container]]
+    links = list(list_all(resource.links(), about, ("uuid", "tail_uuid", "properties")))
+    if not links:
+        return ()
+    tails = sorted({link["tail_uuid"] for link in links})
+    fields = ("uuid", "name", "last_turn_at")
+    found = list_those(resource.dispatchers(), "uuid", tails, [], fields)
+    dispatchers = {record["uuid"]: record for record in found}
+    said = []
+    for link in links:
+        reason, by = _reason(link["properties"]), dispatchers.get(link["tail_uuid"], {})
+        if reason is not None:
+            turn = _seconds(by.get("last_turn_at"))
+            said.append(SaidReason(link["tail_uuid"], by.get("name") or "", reason, turn))
+    return tuple(sorted(said, key=lambda each: (-each.reason.tier.value, each.dispatcher)))
+
+
+def _history(resource: Any, containers: Collection[str]) -> tuple[ReasonChange, ...]:
+    page = call(
+        resource.logs().list(
+            filters=[["event_type", "=", "dispatch"], ["object_uuid", "in", list(containers)]],
+            order="event_at desc",
+            limit=MOST_CHANGES,
+            select=["uuid", "object_uuid", "event_at", "properties"],
+            count="none",
+        )
+    )
+    return tuple(_changes(reversed(page["items"])))
+
+
+def _changes(entries: Iterable[_Record]) -> Iterable[ReasonChange]:
+    for entry in entries:
+        properties = entry["properties"] or {}
+        reason = _reason(properties)
+        # Anybody may write logs: what is none of ours is passed over.
+        if reason is not None or "token" not in properties:
+            yield ReasonChange(
+                at=parse_time(entry["event_at"]),
+                container=entry["object_uuid"],
+                dispatcher=str(properties.get("dispatcher") or ""),
+                reason=reason,
+            )
+
+
+def _reason(properties: _Record) -> Reason | None:
+    """None for what cannot be read, such as a token of a later version."""
+    try:
+        return Reason.from_dict(properties)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _not_found(words: str) -> ApiRefused:
+    return ApiRefused(words, HTTPStatus.NOT_FOUND)
+
+
+def _seconds(text: str | None) -> float | None:
+    return None if text is None else parse_time(text)
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else format_time(seconds)

@@ -56,7 +56,7 @@ object; `container.attribute` on requests; `["(a <= b)", "=", true]` for two num
 |---|---|---|
 | an administrator (or the root token) | everything | everything but write to another's claimed container |
 | a user | own requests; their containers, reasons and logs; nodes of the last hour | own requests, links, logs, tokens |
-| a dispatcher | requests, containers, dispatchers, nodes, reasons | claims, reports, reasons as its own dispatcher; nodes |
+| a dispatcher | requests, containers, dispatchers, nodes, reasons, logs | claims, reports, reasons as its own dispatcher; nodes |
 | a container | itself, and the requests it made | reports on itself, until it is final; makes requests |
 """
 

@@ -12,7 +12,11 @@ import arvados.errors
 import arvados.util
 import pytest
 
+from nodemanager.api.story import read_story
+from nodemanager.errors import ApiRefused
+from nodemanager.reason import Reason, ReasonToken
 from nodemanager.server.methods import METHODS
+from tests.server.over_http.conftest import DISPATCHER
 
 Commit = Callable[..., str]
 
@@ -58,6 +62,23 @@ def test_attempts_of_a_request(api: Any, commit: Commit) -> None:
     )
     attempts = api.container_requests().attempts(uuid=request["uuid"]).execute()
     assert [item["container_uuid"] for item in attempts["items"]] == [uuid]
+
+
+def test_the_story_of_a_container_is_the_same_for_dispatcher_and_administrator(
+    api: Any, dispatcher_api: Any, me: dict[str, Any], commit: Commit
+) -> None:
+    uuid = commit(name="told")
+    reason = Reason(ReasonToken.CLAIM_LIMIT, "the dispatcher has enough to do", since=1.0e9)
+    items = [{"uuid": uuid, "reason": reason.as_dict()}]
+    dispatcher_api.containers().annotate(body={**me, "annotations": items}).execute()
+    story = read_story(api, uuid)
+    assert story.name == "told"
+    assert story.current.uuid == uuid
+    assert [(said.name, said.reason) for said in story.reasons] == [(DISPATCHER, reason)]
+    assert [change.reason for change in story.history] == [reason]
+    assert read_story(dispatcher_api, story.request) == story
+    with pytest.raises(ApiRefused, match="not found"):
+        read_story(api, "zzzzz-dz642-000000000000000")
 
 
 def test_a_ping_may_have_a_body_or_none(dispatcher_api: Any, me: dict[str, Any]) -> None:
