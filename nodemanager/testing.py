@@ -127,6 +127,10 @@ class _MemoryRequest:
     body: Mapping[str, Any]
 
     @property
+    def methodId(self) -> str:  # noqa: N802 (the client's name)
+        return f"arvados.{self.resource}.{self.name}"
+
+    @property
     def uri(self) -> str:
         return f"memory:{self.resource}.{self.name}"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pykka
@@ -31,6 +32,7 @@ class Mailbox:
 
     __slots__ = (
         "_actor",
+        "_began_at",
         "_budget",
         "_closed",
         "_lock",
@@ -54,6 +56,7 @@ class Mailbox:
         self._started = False
         self._closed = False
         self._budget = 0
+        self._began_at = 0.0
         self.pool: Pool | None = None
         self.current: Envelope[Any] | None = None
         """What the actor is handling, for whoever wonders why it does not answer."""
@@ -94,12 +97,26 @@ class Mailbox:
             envelope = self._pop()
         if envelope is None:
             raise _TurnOver
+        self._began_at = time.monotonic()
         self.current = envelope
         return envelope
 
     def empty(self) -> bool:
         """No message is left."""
         return self._messages is None
+
+    @property
+    def length(self) -> int:
+        """How many messages wait here; any thread may ask."""
+        messages = self._messages
+        if isinstance(messages, collections.deque):
+            return len(messages)
+        return 0 if messages is None else 1
+
+    @property
+    def busy_since(self) -> float | None:
+        """`time.monotonic()` when its actor began what it is doing now; None when it is idle. Any thread may ask."""
+        return None if self.thread_id is None else self._began_at
 
     def _append(self, envelope: Envelope[Any]) -> None:
         messages = self._messages
@@ -135,6 +152,7 @@ class Mailbox:
         if actor is None:
             return
         outer, here.mailbox = here.mailbox, self
+        self._began_at = time.monotonic()
         self.thread_id = threading.get_ident()
         self._budget = messages
         try:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import pykka
 
+from nodemanager import metrics
 from nodemanager.actors.actor import Actor, ChildFailed
 from nodemanager.actors.fatal import end_process, is_fatal
 from nodemanager.actors.timer import Schedule
@@ -86,6 +87,8 @@ class _Group:
     actors: tuple[Ref, ...] = ()
     failures: tuple[float, ...] = field(default=())
     pausing: bool = False
+    failed: str = "none"
+    """The class of the actor that failed last; none for a group that could not be started."""
 
 
 class SupervisorActor(Actor):
@@ -135,13 +138,18 @@ class SupervisorActor(Actor):
             if is_fatal(error):
                 end_process(f"{key} cannot be started", error)
             log.exception("%s cannot be started", key, extra={"action": "start_failed"})
-            group.actors = ()
+            group.actors, group.failed = (), "none"
             self._pause(key, error)
+            return
+        for actor in group.actors:
+            # From now on they count 0: a counter that begins with 1 shows no increase.
+            metrics.ACTOR_RESTARTS.labels(actor.actor_class.__name__)
 
     def _see_failure(self, key: Hashable, error: BaseException, actor: Ref) -> None:
         group = self._groups.get(key)
         # A second member that fails while the group is being stopped is the same failure.
         if group is not None and not group.pausing and actor in group.actors:
+            group.failed = actor.actor_class.__name__
             self._pause(key, error)
 
     def _pause(self, key: Hashable, error: BaseException) -> None:
@@ -171,6 +179,7 @@ class SupervisorActor(Actor):
             self._timer.tell(Schedule(again, self.actor_ref, _Restart(key)))
             return
         group.pausing = False
+        metrics.ACTOR_RESTARTS.labels(group.failed).inc()
         self._start(key)
 
 

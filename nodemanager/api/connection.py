@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from arvados.api import api_client
 from googleapiclient.errors import Error as ClientError
 from googleapiclient.errors import HttpError
 
+from nodemanager import metrics
 from nodemanager.errors import ApiRefused, ApiUnavailable
 
 PAGE = 1000
@@ -62,6 +64,18 @@ def call(request: Any) -> dict[str, Any]:
     Raises `ApiRefused` when the API said no, with its words, and `ApiUnavailable` when it did not say
     anything usable: the call may or may not have happened.
     """
+    method = str(request.methodId).removeprefix("arvados.")
+    with metrics.timing(partial(_count, method)):
+        return _execute(request)
+
+
+def _count(method: str, error: BaseException | None, seconds: float) -> None:
+    outcome = "refused" if isinstance(error, ApiRefused) else "unavailable" if error else "ok"
+    metrics.API_CALLS.labels(method, outcome).inc()
+    metrics.API_CALL_SECONDS.labels(method).observe(seconds)
+
+
+def _execute(request: Any) -> dict[str, Any]:
     try:
         reply = request.execute(num_retries=0)
     except HttpError as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nodemanager import metrics
 from nodemanager.actors.actor import tell_if_alive
 from nodemanager.api.actor import ApiActor
 from nodemanager.api.base import Api, Identity
@@ -138,6 +139,7 @@ class ChangeActor(_HoldingActor):
         except ApiError as error:
             self._complain(error)
             return
+        metrics.LAST_POLL.labels("changes", "").set(self._clock.wall())
         self._cursor = changes.cursor
         if first:
             tell_if_alive(self._line.dispatcher, Following(me))

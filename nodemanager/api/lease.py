@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from nodemanager import metrics
 from nodemanager.actors.actor import tell_if_alive
 from nodemanager.actors.timer import CancelTimer
 from nodemanager.api.actor import ApiActor
@@ -69,7 +70,7 @@ class LeaseActor(ApiActor[Api]):
                 super().on_receive(message)
 
     def _ping(self) -> None:
-        sent_at = self._clock.elapsed()
+        sent_at, sent_at_wall = self._clock.elapsed(), self._clock.wall()
         try:
             record = self._call()
         except ApiUnavailable as error:
@@ -83,7 +84,9 @@ class LeaseActor(ApiActor[Api]):
         if record.state is not DispatcherState.ALIVE:
             self._lost(f"the API says it is {record.state}")
             return
+        metrics.LAST_PING.set(sent_at_wall)
         if self._me is None:
+            metrics.REGISTRATIONS.inc()
             self._me = Identity(record.uuid, record.epoch)
             tell_if_alive(self._dispatcher, Registered(self._me, lease_until))
         else:
@@ -106,6 +109,7 @@ class LeaseActor(ApiActor[Api]):
         self._again(self._clock.elapsed() + self._ping_seconds)
 
     def _lost(self, why: str) -> None:
+        metrics.LOSSES.inc()
         self._me = None
         self._timer.tell(CancelTimer(self.actor_urn))
         tell_if_alive(self._dispatcher, LeaseLost(why))

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from nodemanager import metrics
 from nodemanager.actors.actor import tell_if_alive
 from nodemanager.api.actor import BatchingActor
 from nodemanager.api.base import Annotation, Api, Identity, UpdateResult
@@ -83,7 +84,9 @@ class ReaderActor(BatchingActor[Api]):
                 case ListHeld(me, reply_to):
                     tell_if_alive(reply_to, Held(me, tuple(self._api().held(me))))
                 case ListWaiting(limit, reply_to):
+                    asked_at = self._clock.wall()
                     tell_if_alive(reply_to, Waiting(tuple(self._api().waiting(limit))))
+                    metrics.LAST_POLL.labels("queue", "").set(asked_at)
             del self._lists[0]
         while self._wishes:
             self._send_wishes()

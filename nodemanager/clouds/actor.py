@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nodemanager import metrics
 from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.budget import Budget
 from nodemanager.actors.lease import ActUntil
@@ -256,6 +257,8 @@ class CloudActor(Actor):
             if self._silent_since is not None:
                 log.warning("the cloud answers again", extra={"action": "cloud_back"})
             self._silent_since = None
+            asked_at = self._clock.wall() - (now - self._list_asked_at)
+            metrics.LAST_POLL.labels("cloud", "").set(asked_at)
             self._plan = after_answer(self._plan, self._list_pace, now)
             self._tell(CloudView(nodes, self._list_asked_at))
             return
@@ -272,6 +275,7 @@ class CloudActor(Actor):
 
     def _slow_down(self, task: Task, error: RateLimited) -> None:
         """Nothing is asked for a while; then the same again, before everything of its kind."""
+        metrics.CLOUD_THROTTLES.inc()
         now = self._clock.elapsed()
         pause = error.retry_after
         if pause is None:

@@ -6,13 +6,23 @@ A hand does one thing at a time and answers to the desk (`nodemanager.clouds.act
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
+from nodemanager import metrics
 from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.clouds.base import Cloud, CloudNode
-from nodemanager.clouds.errors import CERTAIN, CloudError
+from nodemanager.clouds.errors import (
+    CERTAIN,
+    CloudError,
+    Denied,
+    Gone,
+    NoCapacity,
+    QuotaExceeded,
+    RateLimited,
+)
 from nodemanager.clouds.messages import CreateNode, DestroyNode, Ref, TagNode
 
 log = logging.getLogger(__name__)
@@ -24,6 +34,21 @@ class ListNodes:
 
 
 Task: TypeAlias = ListNodes | CreateNode | DestroyNode | TagNode
+
+OPERATIONS: Mapping[type[Task], str] = {
+    ListNodes: "list",
+    CreateNode: "create",
+    DestroyNode: "destroy",
+    TagNode: "tag",
+}
+"""What the metrics call them."""
+_SORTS: Sequence[tuple[type[CloudError], str]] = (
+    (QuotaExceeded, "quota-exceeded"),
+    (NoCapacity, "no-capacity"),
+    (RateLimited, "rate-limited"),
+    (Denied, "denied"),
+    (Gone, "gone"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +104,8 @@ class CloudHand(Actor):
     def _do(self, task: Task) -> Done:
         me = self.actor_ref
         try:
-            return Done(me, task, self._call(task))
+            with metrics.timing(partial(_count, task)):
+                return Done(me, task, self._call(task))
         except CloudError as error:
             return Done(me, task, error=error)
         except Exception as error:
@@ -121,6 +147,15 @@ class CloudHand(Actor):
             if found is None:
                 raise
             return found
+
+
+def _count(task: Task, error: BaseException | None, seconds: float) -> None:
+    operation = OPERATIONS[type(task)]
+    outcome = (
+        "ok" if error is None else next((w for t, w in _SORTS if isinstance(error, t)), "error")
+    )
+    metrics.CLOUD_REQUESTS.labels(operation, outcome).inc()
+    metrics.CLOUD_REQUEST_SECONDS.labels(operation).observe(seconds)
 
 
 def _find(cloud: Cloud, name: str) -> CloudNode | None:

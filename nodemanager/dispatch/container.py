@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any
 from zlib import crc32
 
+from nodemanager import metrics
 from nodemanager.actors.actor import Actor
 from nodemanager.actors.timer import Schedule
 from nodemanager.api.base import Description, Identity, Update, UpdateResult
@@ -41,7 +42,16 @@ from nodemanager.dispatch.messages import (
     LingerOver,
     Standing,
 )
-from nodemanager.dispatch.steps import JobPhase, Situation, Step, next_step, outcome, wait_reason
+from nodemanager.dispatch.steps import (
+    JobPhase,
+    Situation,
+    Stage,
+    Step,
+    next_step,
+    outcome,
+    stage_of,
+    wait_reason,
+)
 from nodemanager.model import Container, ContainerState, JobState
 from nodemanager.mount_plan import RequestFaultError
 from nodemanager.reason import Reason
@@ -107,6 +117,9 @@ class ContainerActor(Actor):
         self._scheduler = ""
         self._trouble: Reason | None = None
         self._standing: Standing | None = None
+        self._stage = stage_of(self._situation)
+        self._stage_since = around.clock.elapsed() if fresh else None
+        """None: it was in this stage already when it was taken up."""
 
     def on_start(self) -> None:
         """Take the first step."""
@@ -230,6 +243,7 @@ class ContainerActor(Actor):
         if step is not self._asked:
             self._asked = step
             self._take(step)
+        self._note_stage()
         self._tell_standing()
 
     def _take(self, step: Step) -> None:
@@ -256,6 +270,7 @@ class ContainerActor(Actor):
             case Step.WRITE:
                 self._write()
             case Step.LET_GO:
+                self._count_end()
                 around.scheduler.tell(Forget(uuid))
                 around.dispatcher.tell(Done(uuid, self._situation.container))
                 self.stop()
@@ -306,6 +321,23 @@ class ContainerActor(Actor):
         around, uuid = self._around, self._situation.container.uuid
         self._unanswered.append(state)
         around.writer.tell(Write(around.me, Update(uuid, attributes), self.actor_ref))
+
+    def _count_end(self) -> None:
+        situation = self._situation
+        state = "Abandoned" if situation.abandoned else situation.container.state.value
+        end = "none" if situation.end is None else situation.end.kind.value
+        metrics.CONTAINERS_FINISHED.labels(state, end).inc()
+
+    def _note_stage(self) -> None:
+        """Take the time of a stage that it has left, unless it was cut short."""
+        stage = stage_of(self._situation)
+        if stage is self._stage:
+            return
+        now = self._around.clock.elapsed()
+        if self._stage_since is not None and (stage is not Stage.OVER or self._stage is Stage.RUN):
+            seconds = now - self._stage_since
+            metrics.CONTAINER_STAGE_SECONDS.labels(self._stage.value).observe(seconds)
+        self._stage, self._stage_since = stage, now
 
     def _tell_standing(self) -> None:
         situation, now = self._situation, self._around.clock.wall()

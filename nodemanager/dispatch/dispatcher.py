@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nodemanager import metrics
 from nodemanager.actors.actor import Actor, ChildFailed
 from nodemanager.actors.lease import ActUntil
 from nodemanager.actors.timer import Schedule
@@ -47,7 +48,7 @@ from nodemanager.api.messages import (
 from nodemanager.clock import Clock
 from nodemanager.dispatch.children import Children
 from nodemanager.dispatch.claiming import claim_limit, explain_unclaimed
-from nodemanager.dispatch.container import Surroundings
+from nodemanager.dispatch.container import ContainerActor, Surroundings
 from nodemanager.dispatch.foresight import foresee
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import (
@@ -147,6 +148,7 @@ class DispatcherActor(Actor):
         self._claiming = False
         self._stopping: Stop | None = None
         self._strangers_asked: dict[str, float] = {}
+        metrics.ACTOR_RESTARTS.labels(ContainerActor.__name__)  # from now on it counts 0
 
     def on_receive(self, message: Any) -> Status | None:  # noqa: PLR0915 (a table: one line per message)
         """Hand each message to the method that says what it means."""
@@ -323,7 +325,9 @@ class DispatcherActor(Actor):
         if not self._is_me(me):
             return
         self._claiming = False
+        now = self._clock.wall()
         for container in containers:
+            _count_claim(container, now)
             self._start_child(container, fresh=True)
         if containers:
             log.info(
@@ -338,6 +342,7 @@ class DispatcherActor(Actor):
         uuids = {container.uuid for container in held}
         for container in held:
             if container.uuid not in self._children:
+                metrics.CONTAINERS_ADOPTED.inc()
                 self._start_child(container, fresh=False)
         self._pass_on(held)
         silent = tuple(uuid for uuid in self._children if uuid not in uuids)
@@ -424,6 +429,7 @@ class DispatcherActor(Actor):
         if pause is None:
             return
         self._tell_wish(uuid)
+        metrics.ACTOR_RESTARTS.labels(ContainerActor.__name__).inc()
         log.error(
             "the actor of %s crashed (%s); started again in %.0f s",
             uuid,
@@ -500,3 +506,12 @@ class DispatcherActor(Actor):
             containers=tuple(held),
             queued=tuple(queued),
         )
+
+
+def _count_claim(container: Container, now: float) -> None:
+    """Count a claim, and how long the container could have been claimed before. `now` is wall clock."""
+    metrics.CONTAINERS_CLAIMED.inc()
+    if container.attempt > 1:
+        metrics.CONTAINER_RETRIES.labels("temp" if container.temp_fails else "perm").inc()
+    due = max(container.created_at, container.run_after or 0.0)
+    metrics.CONTAINER_STAGE_SECONDS.labels("claim").observe(max(0.0, now - due))

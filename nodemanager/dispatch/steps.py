@@ -29,6 +29,17 @@ class JobPhase(Enum):
     ENDED = "ended"
 
 
+class Stage(StrEnum):
+    """How far a claimed container has come, for those who time it; the words of the metric."""
+
+    SUBMIT = "submit"
+    """The scheduler has not accepted its job."""
+    START = "start"
+    """It has, and the container is not Running."""
+    RUN = "run"
+    OVER = "over"
+
+
 class Step(StrEnum):
     """What a ContainerActor can do."""
 
@@ -122,6 +133,17 @@ def next_step(situation: Situation) -> Step:
     if not situation.has_token:
         return Step.GET_TOKEN
     return Step.GET_WORK if situation.needs_work and not situation.has_work else Step.SUBMIT
+
+
+def stage_of(situation: Situation) -> Stage:
+    """How far it has come."""
+    state = situation.container.state
+    if state.is_final:
+        return Stage.OVER
+    if state is ContainerState.RUNNING:
+        return Stage.RUN
+    accepted = situation.phase in (JobPhase.WAITING, JobPhase.RUNNING, JobPhase.ENDED)
+    return Stage.START if accepted else Stage.SUBMIT
 
 
 def _after_the_job(situation: Situation) -> Step:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nodemanager import metrics
 from nodemanager.actors.actor import Actor, ChildFailed
 from nodemanager.actors.timer import Schedule
 from nodemanager.api.node_records import CleanRecord, ListRecords, RecordList
@@ -53,6 +54,7 @@ from nodemanager.nodes.messages import (
     Wishlist,
     Withdraw,
 )
+from nodemanager.nodes.node import NodeActor
 from nodemanager.nodes.order import OrderTemplate, host_of
 from nodemanager.nodes.orphans import Places, orphaned_records
 from nodemanager.nodes.plan import Plan, plan
@@ -129,6 +131,7 @@ class ArbiterActor(Actor):
         self._last_withdrawn: frozenset[str] = frozenset()
         self._outcomes: Counter[str] = Counter()
         self._history: deque[Decision] = deque(maxlen=HISTORY)
+        metrics.ACTOR_RESTARTS.labels(NodeActor.__name__)  # from now on it counts 0
 
     def on_receive(self, message: Any) -> NodesStatus | None:
         """Hand each message to the method that says what it means."""
@@ -296,6 +299,7 @@ class ArbiterActor(Actor):
         """Learn from how a boot came out."""
         now, policy = self._clock.elapsed(), self._policy
         self._outcomes[booted.outcome.value] += 1
+        _count_boot(booted)
         before = self._lessons.brake
         self._lessons = self._lessons.came_out(booted, self._fleet.existing, policy, now)
         brake = self._lessons.brake
@@ -315,6 +319,7 @@ class ArbiterActor(Actor):
         """A node actor crashed: the next cloud list brings the machine back."""
         name = str(failure.key)
         if self._fleet.crashed(name, failure.actor):
+            metrics.ACTOR_RESTARTS.labels(NodeActor.__name__).inc()
             log.error(
                 "the actor of %s crashed (%s); taken up again from the next list",
                 name,
@@ -375,6 +380,7 @@ class ArbiterActor(Actor):
             return
         self._assessing = None
         self._last_wishlist = wishlist
+        metrics.PACKING_SECONDS.observe(wishlist.seconds)
         if stock.viewed_at > self._viewed_at:
             self._viewed_at, self._confirmed = stock.viewed_at, self._wanted
         made = plan(stock, wishlist, self._policy, self._confirmed)
@@ -429,6 +435,14 @@ class ArbiterActor(Actor):
             outcomes=dict(self._outcomes),
             history=tuple(self._history),
         )
+
+
+def _count_boot(booted: Booted) -> None:
+    size = "unknown" if booted.size is None else booted.size.name
+    metrics.BOOT_OUTCOMES.labels(booted.outcome.value, size).inc()
+    if booted.outcome is not BootOutcome.PROVED:
+        # That one says how long it was of use, and not how long it took to boot.
+        metrics.BOOT_SECONDS.labels(size, booted.outcome.value).observe(booted.seconds)
 
 
 def _prefixed(numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,13 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nodemanager import metrics
 from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.budget import Budget
 from nodemanager.actors.lease import ActUntil
@@ -194,15 +197,19 @@ class SchedulerActor(Actor):
         cancels = self._book.to_cancel(now)
         if cancels:
             self._spend()
-            self._scheduler.cancel(cancels)
+            with self._timing("cancel"):
+                self._scheduler.cancel(cancels)
+            metrics.JOBS_CANCELLED.labels(self._title).inc(len(cancels))
             self._poll_wanted = True
         if self._forgotten:
             names, self._forgotten = list(self._forgotten), {}
-            self._scheduler.forget(names)
+            with self._timing("forget"):
+                self._scheduler.forget(names)
         if self._priorities:
             priorities, self._priorities = self._priorities, {}
             self._spend()
-            self._scheduler.prioritise(priorities)
+            with self._timing("prioritise"):
+                self._scheduler.prioritise(priorities)
         self._set_nodes()
         self._submit(now)
 
@@ -216,11 +223,16 @@ class SchedulerActor(Actor):
             room -= cost
             self._budget.spend(now, cost)
             try:
-                answers = self._scheduler.submit(specs)
+                with self._timing("submit"):
+                    answers = self._scheduler.submit(specs)
             except SchedulerError as error:
+                metrics.JOBS_SUBMITTED.labels(self._title, "unknown").inc(len(specs))
                 self._report(self._book.submission_failed(specs, str(error), self._clock.elapsed()))
                 raise
-            accepted = sum(bool(answer.job_id) for answer in answers)
+            outcomes = Counter(answer.outcome for answer in answers)
+            for outcome, count in outcomes.items():
+                metrics.JOBS_SUBMITTED.labels(self._title, outcome).inc(count)
+            accepted = outcomes["accepted"]
             if accepted:
                 log.info(
                     "submitted %d jobs", accepted, extra={"action": "submit", "jobs": accepted}
@@ -249,7 +261,8 @@ class SchedulerActor(Actor):
         for node, order in orders.items():
             self._spend()
             try:
-                self._set_node(node, order)
+                with self._timing(type(order).__name__.lower()):
+                    self._set_node(node, order)
             except SchedulerError as error:
                 self._note_unset(node, order, str(error))
             self._poll_wanted = True
@@ -291,11 +304,15 @@ class SchedulerActor(Actor):
     def _poll(self, now: float) -> None:
         self._spend_on_look()
         self._poll_wanted = False
-        result: PollResult[Ref] = self._book.polled(self._scheduler.poll(), now)
+        asked_at = self._clock.wall()
+        with self._timing("poll"):
+            listing = self._scheduler.poll()
+        result: PollResult[Ref] = self._book.polled(listing, now)
         try:
             if result.missing:
                 self._spend()
-                ends = self._scheduler.look_up(result.missing)
+                with self._timing("look_up"):
+                    ends = self._scheduler.look_up(result.missing)
                 result.reports += self._book.looked_up(result.missing, ends)
             nodes = self._nodes()
             # The room that is left goes out before the news that jobs have taken it: else the
@@ -303,11 +320,13 @@ class SchedulerActor(Actor):
             self._tell_subscribers(SchedulerView(nodes, tuple(result.strangers), now, self._name))
         finally:
             self._report(result.reports)
+        metrics.LAST_POLL.labels("scheduler", self._title).set(asked_at)
         self._is_heard()
 
     def _nodes(self) -> tuple[Node, ...]:
         self._spend_on_look()
-        return tuple(self._scheduler.nodes())
+        with self._timing("nodes"):
+            return tuple(self._scheduler.nodes())
 
     # Patience.
 
@@ -340,6 +359,20 @@ class SchedulerActor(Actor):
     def _spend_on_look(self) -> None:
         if not self._scheduler.watches:
             self._spend()
+
+    @property
+    def _title(self) -> str:
+        """What the metrics call the scheduler."""
+        return self._name or self._scheduler.name
+
+    def _timing(self, call: str) -> AbstractContextManager[None]:
+        """Around a call of the module."""
+
+        def note(error: BaseException | None, seconds: float) -> None:
+            outcome = "failed" if error else "ok"
+            metrics.SCHEDULER_CALL_SECONDS.labels(self._title, call, outcome).observe(seconds)
+
+        return metrics.timing(note)
 
     def _report(self, reports: Iterable[tuple[Ref, JobReport]]) -> None:
         for owner, report in reports:

@@ -82,6 +82,13 @@ class Submission:
     busy: str = ""
     unplaced: str = ""
 
+    @property
+    def outcome(self) -> str:
+        """Which of these it is, as a word for the metrics."""
+        if self.busy or self.unplaced or self.refused:
+            return "busy" if self.busy else "unplaced" if self.unplaced else "refused"
+        return "accepted"
+
 
 @dataclass(frozen=True, slots=True)
 class Poll:

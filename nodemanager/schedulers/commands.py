@@ -17,8 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import IO
 
+from nodemanager import metrics
 from nodemanager.errors import SchedulerError
 
 MAX_OUTPUT_BYTES = 256 << 20
@@ -95,6 +97,18 @@ class Commands:
 
     def _run(self, call: Call) -> Answer:
         self.count += 1
+        began = time.monotonic()
+        outcome = "silent"
+        try:
+            answer = self._exchange(call)
+            outcome = "ok" if answer.status == 0 else "failed"
+        finally:
+            command = PurePath(call.argv[0]).name
+            seconds = time.monotonic() - began
+            metrics.SCHEDULER_COMMAND_SECONDS.labels(command, outcome).observe(seconds)
+        return answer
+
+    def _exchange(self, call: Call) -> Answer:
         try:
             process = subprocess.Popen(
                 call.argv,
