@@ -11,7 +11,10 @@ import nodemanager
 PACKAGE = Path(nodemanager.__file__).parent
 
 FLOORS = [
-    {"nodemanager", "errors", "clock", "rule", "model", "reason", "durable", "metrics"},
+    {
+        *("nodemanager", "errors", "clock", "rule", "model", "reason", "durable", "metrics"),
+        *("masking", "notify"),
+    },
     {
         "fit",
         "outcome",
@@ -23,12 +26,12 @@ FLOORS = [
         "pieces",
     },
     {"config", "actors"},
-    {"plugins"},
+    {"plugins", "logs"},
     {"api", "schedulers", "clouds"},
     {"nodes"},
     {"dispatch"},
     {"elastic", "status", "reach"},
-    {"runs", "daemon", "logs"},
+    {"runs", "daemon"},
     {"check", "probe", "serve", "dry_run"},
     {"cli"},
     {"launcher"},
@@ -47,6 +50,8 @@ BESIDE = {
         "container_request",
         "config",
         "durable",
+        "logs",
+        "notify",
     },
     "runner": {
         "errors",

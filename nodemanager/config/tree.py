@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from nodemanager.config.nodes import Cloud, CloudCreate, CloudCredentials, CloudList, Size
 from nodemanager.config.option import Option, kind_of, options_of, section, sections_of
@@ -90,6 +91,32 @@ def describe(config: Config) -> list[Shown]:
         else:
             lines += _describe_section(config, part.name, value)
     return lines
+
+
+def secrets_of(config: Config) -> frozenset[str]:
+    """The plain text of every secret that the configuration holds, the password in the database's URL included."""
+    found = {
+        str(value)
+        for section_value in _sections(config)
+        for made, key, value in _items(section_value)
+        if kind_of(made, key).is_secret and value
+    }
+    return frozenset(found | _passwords(str(config.api.database)))
+
+
+def _passwords(url: str) -> set[str]:
+    """The password in a URL, as it is written and as it is meant."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:  # no URL at all, which others will say
+        return set()
+    return {password, unquote(password)} if password else set()
+
+
+def _sections(config: Config) -> Iterator[object]:
+    for part in SECTIONS:
+        value = getattr(config, part.attribute)
+        yield from value.values() if part.many else (value,)
 
 
 def _describe_section(config: Config, name: str, values: object) -> Iterator[Shown]:
