@@ -3,6 +3,9 @@
 It works in a thread of its own, so that a pool whose workers are all busy or stuck cannot silence it. The
 ping is pykka's own request for an attribute, which every actor answers without knowing of it.
 
+Who waits for this process to be alive (systemd, a monitor) is answered by the same rounds: `pulse` says how the
+actors are, and `feed` is called after each round in which none was silent for long.
+
 Time in which this thread itself did not run (the machine was suspended or overloaded, the process was
 stopped) is nobody's fault and is not counted.
 """
@@ -14,6 +17,7 @@ import logging
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -42,6 +46,27 @@ class Silence:
     """The kind of message it is handling (never its content, which may be secret), and in which thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Somebody who has to hear from us: `give` is called well within `seconds`, as long as no actor is silent for half
+    of them."""
+
+    give: Callable[[], object]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How the long-lived actors are, as far as can be told without waiting for any."""
+
+    round_age_seconds: float
+    """Since the watchdog last looked; it looks every `round_seconds`."""
+    round_seconds: float
+    silent: tuple[Silence, ...] = ()
+    """Those that have not answered for longer than half of what ends the process, or than they may; the longest
+    first."""
+
+
 @dataclass(slots=True)
 class _Watched:
     actor: Ref
@@ -57,6 +82,8 @@ class Watchdog:
     leaves no thread of ours to notice, but `faulthandler` has one that needs no interpreter.
     """
 
+    ROUND_SECONDS = 15.0
+
     def __init__(
         self,
         clock: Clock,
@@ -64,10 +91,12 @@ class Watchdog:
         round_seconds: float | None = None,
         *,
         last_resort: bool = False,
+        feed: Feed | None = None,
     ) -> None:
         self._clock = clock
         self._patience = patience_seconds
-        self._round = min(patience_seconds / 4, 15.0) if round_seconds is None else round_seconds
+        self._given_round = round_seconds
+        self._feed = feed
         self._last_resort = last_resort
         self._watched: dict[str, _Watched] = {}
         self._lock = threading.Lock()
@@ -81,8 +110,23 @@ class Watchdog:
             for actor in actors:
                 self._watched[actor.actor_urn] = _Watched(actor)
 
+    @property
+    def round_seconds(self) -> float:
+        """How often `look` has to be called."""
+        if self._given_round is not None:
+            return self._given_round
+        feed_seconds = self._patience if self._feed is None else self._feed.seconds
+        return min(self._patience / 4, feed_seconds / 4, self.ROUND_SECONDS)
+
+    def be_patient(self, seconds: float) -> None:
+        """Another bound for answers from now on."""
+        with self._lock:
+            self._patience = seconds
+
     def start(self) -> None:
         """Begin."""
+        with self._lock:
+            self._last_look = self._clock.elapsed()
         self._postpone_last_resort()
         self._thread.start()
 
@@ -102,23 +146,38 @@ class Watchdog:
         with self._lock:
             now = self._clock.elapsed()
             self._forgive(now)
-            silent = []
             for urn, watched in list(self._watched.items()):
                 if not watched.actor.is_alive():
                     del self._watched[urn]
                 elif watched.ping is None or _is_answered(watched.ping):
                     watched.ping = watched.actor.ask(_PING, block=False)
                     watched.sent_at = now
-                elif now - watched.sent_at > max(self._patience, _bound(watched.actor)):
-                    silent.append(
-                        Silence(watched.actor, now - watched.sent_at, _doing(watched.actor))
-                    )
-            return silent
+            return self._silent(self._patience, now)
+
+    def pulse(self) -> Pulse:
+        """How the actors are; never waits for any of them."""
+        with self._lock:
+            now = self._clock.elapsed()
+            age = 0.0 if self._last_look is None else now - self._last_look
+            silent = self._silent(self._patience / 2, now)
+        silent.sort(key=lambda silence: -silence.seconds)
+        return Pulse(age, self.round_seconds, tuple(silent))
+
+    def _silent(self, patience: float, now: float) -> list[Silence]:
+        """Those that have not answered for longer than `patience`, and than they may."""
+        return [
+            Silence(watched.actor, now - watched.sent_at, _doing(watched.actor))
+            for watched in self._watched.values()
+            if watched.ping is not None
+            and now - watched.sent_at > max(patience, _bound(watched.actor))
+            and watched.actor.is_alive()
+            and not _is_answered(watched.ping)
+        ]
 
     def _forgive(self, now: float) -> None:
         """Do not count the time in which nobody looked."""
         if self._last_look is not None:
-            jump = now - self._last_look - 2 * self._round
+            jump = now - self._last_look - 2 * self.round_seconds
             if jump > 0:
                 for watched in self._watched.values():
                     watched.sent_at += jump
@@ -126,15 +185,24 @@ class Watchdog:
 
     def _postpone_last_resort(self) -> None:
         if self._last_resort:
-            faulthandler.dump_traceback_later(self._patience + self._round, exit=True)
+            faulthandler.dump_traceback_later(self._patience + self.round_seconds, exit=True)
 
     def _run(self) -> None:
-        while not self._ended.wait(self._round):
+        while not self._ended.wait(self.round_seconds):
             self._postpone_last_resort()
             silent = self.look()
             if silent:
                 self._bite(silent)
                 return
+            self._give()
+
+    def _give(self) -> None:
+        if self._feed is None:
+            return
+        with self._lock:
+            silent = self._silent(self._feed.seconds / 2, self._clock.elapsed())
+        if not silent:
+            self._feed.give()
 
     def _bite(self, silent: list[Silence]) -> None:
         for silence in silent:
@@ -145,18 +213,29 @@ class Watchdog:
                 silence.doing,
                 extra={"action": "actor_silent", "seconds": silence.seconds},
             )
-        log.critical("what every thread is doing:\n%s", stacks(), extra={"action": "stacks"})
+        for name, stack in stacks():
+            log.critical(
+                "thread %s, innermost last: %s",
+                name,
+                stack,
+                extra={"action": "stack", "of_thread": name},
+            )
         end_process(f"{silent[0].actor} does not answer")
 
 
-def stacks() -> str:
-    """The stacks of all threads, with their names."""
+def stacks() -> list[tuple[str, str]]:
+    """What every thread is doing: its name, and its stack in one line, the innermost call last."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    parts = []
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 (documented, and the only way)
-        lines = "".join(traceback.format_stack(frame))
-        parts.append(f"Thread {names.get(ident, 'of no name')} ({ident}):\n{lines}")
-    return "\n".join(parts)
+    return [
+        (
+            names.get(ident, f"of no name ({ident})"),
+            " > ".join(
+                f"{call.filename}:{call.lineno} {call.name}: {call.line}"
+                for call in traceback.extract_stack(frame)
+            ),
+        )
+        for ident, frame in sys._current_frames().items()  # noqa: SLF001 (documented, and the only way)
+    ]
 
 
 def _is_answered(ping: pykka.Future[Any]) -> bool:

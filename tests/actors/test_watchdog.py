@@ -15,7 +15,7 @@ import pytest
 from nodemanager.actors.actor import Actor
 from nodemanager.actors.fatal import use_exit
 from nodemanager.actors.pool import ActorPool, InlinePool
-from nodemanager.actors.watchdog import Watchdog
+from nodemanager.actors.watchdog import Feed, Watchdog
 from nodemanager.clock import ManualClock, SystemClock
 
 Ref = pykka.ActorRef[Any]
@@ -146,6 +146,58 @@ def test_a_hanging_actor_ends_the_process_with_all_stacks_in_the_log(
     assert "does not answer" in caplog.text
 
 
+def test_the_pulse_tells_who_is_silent_before_the_process_ends(
+    bench: Bench, inline: InlinePool
+) -> None:
+    ref, holder = Sleeper.start(), Holder.start()
+    bench.dog.watch(ref, holder)
+    bench.silent_after(2)
+    bench.clock.advance(5)
+    assert bench.dog.pulse().silent == (), "10 s, half of what ends the process"
+    assert bench.dog.pulse().round_age_seconds == 5
+    bench.clock.advance(1)
+    [silence] = bench.dog.pulse().silent
+    assert (silence.actor, silence.seconds) == (ref, 11)
+    inline.run_until_idle()
+    assert bench.dog.pulse().silent == (), "an answer counts before the next round collects it"
+
+
+def test_a_pulse_without_rounds_grows_old(bench: Bench, inline: InlinePool) -> None:
+    bench.silent_after(1)
+    bench.clock.advance(100)
+    assert bench.dog.pulse().round_age_seconds == 100
+
+
+def test_it_is_fed_while_all_answer_and_starves_when_one_does_not(
+    pool: ActorPool, until: Until
+) -> None:
+    """Half of the time that the one who waits has, not of what ends the process."""
+    assert pool
+    fed: list[float] = []
+    clock = SystemClock()
+    gate = threading.Event()
+    feed = Feed(lambda: fed.append(clock.elapsed()), 0.4)
+    dog = Watchdog(clock, patience_seconds=600, feed=feed)
+    ref = Sleeper.start()
+    dog.watch(ref)
+    dog.start()
+    until(lambda: len(fed) > 3)
+    ref.tell(gate)
+    until(lambda: clock.elapsed() - fed[-1] > 1.0)
+    gate.set()
+    starved = len(fed)
+    until(lambda: len(fed) > starved)
+    dog.end()
+
+
+def test_a_patience_that_was_changed_counts_at_once(bench: Bench, inline: InlinePool) -> None:
+    ref = Sleeper.start()
+    bench.dog.watch(ref)
+    assert bench.silent_after(4) == []
+    bench.dog.be_patient(10)
+    assert bench.silent_after(1) == [ref]
+
+
 def test_an_end_in_good_order(pool: ActorPool) -> None:
     assert pool
     statuses: list[int] = []
@@ -160,7 +212,7 @@ def test_an_end_in_good_order(pool: ActorPool) -> None:
 HANG = """
 import ctypes, threading
 from nodemanager.actors.actor import Actor
-from nodemanager.actors.watchdog import Watchdog
+from nodemanager.actors.watchdog import Feed, Watchdog
 from nodemanager.clock import SystemClock
 
 class Stuck(Actor):
