@@ -429,12 +429,13 @@ class Logging:
 
 @dataclass(frozen=True, kw_only=True)
 class Manage:
-    """The management server: what the daemon is doing (`status.json`), health checks, operators' verbs."""
+    """The management server: a page and `status.json` that tell what the daemon is doing, health checks, operators'
+    verbs."""
 
     address: str = option(
         _ADDRESS,
         "127.0.0.1",
-        "The address to listen on. Whoever reaches it can read `status.json`.",
+        "The address to listen on. Without a ManagementToken whoever reaches it can read what is told there.",
     )
     port: int = option(
         Integer(OFF, 65535),
@@ -444,7 +445,8 @@ class Manage:
     management_token: Secret = option(
         SecretText(),
         "",
-        "The token for health checks and operators' verbs; empty switches both off.",
+        "The token for the page, status.json, health checks and operators' verbs. Empty: everybody may read, and"
+        " health checks and verbs are switched off.",
         name="ManagementToken",
     )
     management_token_file: Path | None = option(

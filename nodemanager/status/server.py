@@ -18,9 +18,11 @@ from nodemanager.clock import Clock, SystemClock
 from nodemanager.config.sections import OFF
 from nodemanager.errors import ConfigError
 from nodemanager.server.protocol import LimitedProtocol
+from nodemanager.status.access import Access
 from nodemanager.status.app import create_app
 from nodemanager.status.asking import Asker
 from nodemanager.status.look import Source
+from nodemanager.status.parts import Parts
 from nodemanager.status.settings import ManageSettings
 
 log = logging.getLogger(__name__)
@@ -45,8 +47,12 @@ class ManagementServer:
         clock: Clock | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._settings = settings
-        self._asker = Asker(source, clock or SystemClock(), patience_seconds)
+        clock = clock or SystemClock()
+        self._parts = Parts(
+            settings=settings,
+            asker=Asker(source, clock, patience_seconds),
+            access=Access(settings, clock),
+        )
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self.url = ""
@@ -57,12 +63,12 @@ class ManagementServer:
 
         Raises `ConfigError` when the port cannot be listened on.
         """
-        if self._settings.port == OFF:
+        if self._parts.settings.port == OFF:
             return
-        listening = _listen(self._settings)
+        listening = _listen(self._parts.settings)
         self.url = _url(listening)
         # uvicorn leaves signals alone in any thread but the main one.
-        self._server = uvicorn.Server(_configuration(self._settings, self._asker))
+        self._server = uvicorn.Server(_configuration(self._parts))
         self._thread = threading.Thread(
             target=_serve, args=(self._server, listening), name="management", daemon=True
         )
@@ -94,9 +100,9 @@ class _FewConnections(LimitedProtocol):
             transport.abort()
 
 
-def _configuration(settings: ManageSettings, asker: Asker) -> uvicorn.Config:
+def _configuration(parts: Parts) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(settings, asker),
+        create_app(parts),
         http=partial(_FewConnections, request_timeout=REQUEST_SECONDS),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",

@@ -122,16 +122,16 @@ def test_an_operator_holds_a_node_and_lets_it_go(site: Site) -> None:
     api = site.serving()
     base = f"http://127.0.0.1:{port}"
 
+    token = {"Authorization": "Bearer of-the-operator"}
+
     def status() -> Any:
-        with urllib.request.urlopen(f"{base}/status.json", timeout=10) as answer:
+        request = urllib.request.Request(f"{base}/status.json", headers=token)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
     def say(verb: str, name: str) -> None:
-        request = urllib.request.Request(
-            f"{base}/arvados/v1/dispatch/instances/{verb}?instance_id={name}",
-            method="POST",
-            headers={"Authorization": "Bearer of-the-operator"},
-        )
+        path = f"arvados/v1/dispatch/instances/{verb}?instance_id={name}"
+        request = urllib.request.Request(f"{base}/{path}", method="POST", headers=token)
         urllib.request.urlopen(request, timeout=10).close()
 
     uuid = create(api, "sleep 1")

@@ -51,12 +51,15 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def serve(daemon: StandIn, clock: ManualClock) -> Iterator[Serve]:
-    """Start a server that looks at `daemon`; settings may be given, and how patient it is."""
+    """Start a server that looks at `daemon`, for a client that has its token.
+
+    Settings may be given, and how patient it is.
+    """
     servers: list[ManagementServer] = []
 
     def start(*, patience_seconds: float = 10.0, **settings: Any) -> Client:
         servers.append(started(daemon, clock, patience_seconds, **settings))
-        return Client(servers[-1].url)
+        return Client(servers[-1].url, settings.get("management_token", TOKEN) or None)
 
     yield start
     daemon.wake()

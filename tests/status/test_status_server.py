@@ -37,8 +37,19 @@ def threads() -> list[str]:
 # status.json
 
 
-def test_status_is_for_everybody(client: Client) -> None:
-    answer = client.get("/status.json")
+def test_status_is_for_everybody_where_there_is_no_token(serve: Serve) -> None:
+    assert serve(management_token="").get("/status.json").status == 200
+
+
+def test_status_is_for_those_who_have_the_token(
+    client: Client, operator: Client, daemon: StandIn
+) -> None:
+    none = client.get("/status.json")
+    assert (none.status, none.error) == (401, "authorization required")
+    wrong = Client(client.url, "guess").get("/status.json")
+    assert (wrong.status, wrong.error) == (403, "authorization error")
+    assert daemon.looks == 0
+    answer = operator.get("/status.json")
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
@@ -46,26 +57,26 @@ def test_status_is_for_everybody(client: Client) -> None:
     assert answer.body["nodes"][0]["name"] == "compute-busy"
 
 
-def test_no_secret_is_in_it(client: Client) -> None:
-    assert TOKEN not in str(client.get("/status.json"))
+def test_no_secret_is_in_it(operator: Client) -> None:
+    assert TOKEN not in str(operator.get("/status.json"))
 
 
-def test_many_readers_cost_one_look(client: Client, daemon: StandIn, clock: ManualClock) -> None:
+def test_many_readers_cost_one_look(operator: Client, daemon: StandIn, clock: ManualClock) -> None:
     for _ in range(5):
-        assert client.get("/status.json").status == 200
+        assert operator.get("/status.json").status == 200
     assert daemon.looks == 1
     clock.advance(0.9)
-    client.get("/status.json")
+    operator.get("/status.json")
     assert daemon.looks == 1
     clock.advance(0.1)
-    client.get("/status.json")
+    operator.get("/status.json")
     assert daemon.looks == 2
 
 
-def test_readers_that_come_while_somebody_looks_share_it(client: Client, daemon: StandIn) -> None:
+def test_readers_that_come_while_somebody_looks_share_it(operator: Client, daemon: StandIn) -> None:
     daemon.answers.clear()
     with ThreadPoolExecutor(8) as readers:
-        answers = [readers.submit(client.get, "/status.json") for _ in range(8)]
+        answers = [readers.submit(operator.get, "/status.json") for _ in range(8)]
         assert daemon.asked.wait(10)
         daemon.answers.set()
         assert [answer.result().status for answer in answers] == [200] * 8
@@ -73,19 +84,19 @@ def test_readers_that_come_while_somebody_looks_share_it(client: Client, daemon:
 
 
 def test_what_is_shown_changes_with_the_daemon(
-    client: Client, daemon: StandIn, clock: ManualClock
+    operator: Client, daemon: StandIn, clock: ManualClock
 ) -> None:
-    assert client.get("/status.json").body["Version"] == "1.2.3"
+    assert operator.get("/status.json").body["Version"] == "1.2.3"
     daemon.answer = replace(LOOK, version="1.2.4")
     clock.advance(1)
-    assert client.get("/status.json").body["Version"] == "1.2.4"
+    assert operator.get("/status.json").body["Version"] == "1.2.4"
 
 
-def test_what_json_does_not_know_is_shown_as_text(client: Client, daemon: StandIn) -> None:
+def test_what_json_does_not_know_is_shown_as_text(operator: Client, daemon: StandIn) -> None:
     assert LOOK.nodes
     odd = replace(LOOK.nodes.history[0], numbers={"set": {1, 2}})
     daemon.answer = replace(LOOK, nodes=replace(LOOK.nodes, history=(odd,)))
-    assert client.get("/status.json").body["history"][0]["numbers"] == {"set": "{1, 2}"}
+    assert operator.get("/status.json").body["history"][0]["numbers"] == {"set": "{1, 2}"}
 
 
 # A daemon that does not answer.
@@ -113,11 +124,11 @@ def test_the_answer_that_came_late_is_good_for_the_next(serve: Serve, daemon: St
 
 
 def test_a_look_that_fails_is_503_with_its_sentence(
-    client: Client, daemon: StandIn, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    operator: Client, daemon: StandIn, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon.answer = NodeManagerError("the dispatcher is in the bath")
     for _ in range(3):
-        answer = client.get("/status.json")
+        answer = operator.get("/status.json")
         assert (answer.status, answer.error) == (503, "the dispatcher is in the bath")
     assert daemon.looks == 1, "a failure is shared as well"
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
@@ -125,15 +136,15 @@ def test_a_look_that_fails_is_503_with_its_sentence(
     ]
     daemon.answer = LOOK
     clock.advance(1)
-    assert client.get("/status.json").status == 200
+    assert operator.get("/status.json").status == 200
 
 
 @pytest.mark.parametrize("error", [RuntimeError("token hush-hush"), SystemExit(3)])
 def test_strangers_do_not_read_what_went_wrong_inside(
-    client: Client, daemon: StandIn, error: BaseException, caplog: pytest.LogCaptureFixture
+    operator: Client, daemon: StandIn, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon.answer = error
-    answer = client.get("/status.json")
+    answer = operator.get("/status.json")
     assert answer.status == 503
     assert type(error).__name__ in answer.error
     assert "hush-hush" not in str(answer)
@@ -198,7 +209,7 @@ def test_health_is_well_while_the_actors_hang(serve: Serve, daemon: StandIn) -> 
     client = serve(patience_seconds=0.1)
     daemon.answers.clear()
     assert client.get("/status.json").status == 503
-    assert Client(client.url, TOKEN).get("/_health/ping").status == 200
+    assert client.get("/_health/ping").status == 200
 
 
 # Beginning and end.

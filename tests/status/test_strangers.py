@@ -87,7 +87,7 @@ def test_a_verb_is_not_done_by_a_link(operator: Client, daemon: StandIn) -> None
 
 
 def test_head_has_the_headers_and_nothing_else(client: Client, operator: Client) -> None:
-    get, head = client.get("/status.json"), client.send("HEAD", "/status.json")
+    get, head = operator.get("/status.json"), operator.send("HEAD", "/status.json")
     assert (head.status, head.body) == (200, None)
     assert head.headers["content-length"] == get.headers["content-length"]
     assert client.send("HEAD", "/_health/ping").status == 401
