@@ -97,6 +97,10 @@ API_CALL_SECONDS = _histogram(
 LAST_PING = _gauge(
     "last_ping_timestamp_seconds", "When the last ping was sent that renewed the lease."
 )
+CLAIMS_PAUSED = _gauge(
+    "claims_paused",
+    "1 when an operator said that this dispatcher, or all of them, shall claim nothing.",
+)
 REGISTRATIONS = _counter(
     "dispatcher_registrations_total", "Times that this dispatcher registered at the API."
 )

@@ -32,6 +32,8 @@ class DispatcherRecord:
     state: DispatcherState
     lease_seconds: float
     """Time left until it is lost, counted at the API when it answered."""
+    paused: str = ""
+    """Who said that it shall claim nothing, and why; empty: nobody."""
 
 
 @dataclass(frozen=True, slots=True)

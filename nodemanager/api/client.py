@@ -147,4 +147,5 @@ def _dispatcher(record: Mapping[str, Any]) -> DispatcherRecord:
         epoch=int(record["epoch"]),
         state=DispatcherState(record["state"]),
         lease_seconds=float(record["lease_seconds"]),
+        paused=str(record.get("paused") or ""),
     )

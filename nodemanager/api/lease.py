@@ -85,6 +85,7 @@ class LeaseActor(ApiActor[Api]):
             self._lost(f"the API says it is {record.state}")
             return
         metrics.LAST_PING.set(sent_at_wall)
+        metrics.CLAIMS_PAUSED.set(bool(record.paused))
         if self._me is None:
             metrics.REGISTRATIONS.inc()
             self._me = Identity(record.uuid, record.epoch)

@@ -17,6 +17,7 @@ from nodemanager.status.document import status_document
 from nodemanager.status.look import DaemonLook
 from nodemanager.status.operators import operator_routes
 from nodemanager.status.parts import Parts
+from nodemanager.status.scrape import Scrape
 
 
 def create_app(parts: Parts) -> Starlette:
@@ -25,6 +26,7 @@ def create_app(parts: Parts) -> Starlette:
     app = Starlette(
         routes=[
             Route("/status.json", answers.status),
+            Route("/metrics", Scrape(parts).answer),
             Route("/_health/ping", answers.ping),
             *operator_routes(parts),
         ],

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from nodemanager.config import Config
 from nodemanager.config.sections import OFF
+from nodemanager.schedulers.make import scheduler_sites
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,12 @@ class ManageSettings:
     max_nodes: int = 1
     max_total_price: float = 0.0
     """Per hour; 0: no limit."""
+    schedulers: str = "local"
+    """Their names, for people."""
+    provider: str = ""
+    """Of the cloud; empty: no nodes are booted."""
+    sizes: tuple[str, ...] = ()
+    """The names of the `[Size]` sections."""
 
 
 def settings_from(config: Config) -> ManageSettings:
@@ -30,4 +37,7 @@ def settings_from(config: Config) -> ManageSettings:
         management_token=str(config.manage.management_token),
         max_nodes=config.daemon.max_nodes,
         max_total_price=config.daemon.max_total_price,
+        schedulers=",".join(site.title for site in scheduler_sites(config)),
+        provider=config.cloud.provider,
+        sizes=tuple(config.sizes) if config.cloud.provider else (),
     )

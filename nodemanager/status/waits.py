@@ -1,0 +1,61 @@
+"""How many containers wait for what, and for how long: one pass over all that a dispatcher knows of. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nodemanager.dispatch.messages import Status
+from nodemanager.model import Container, ContainerState
+from nodemanager.reason import Reason, ReasonToken
+
+UNEXPLAINED = "none"
+"""In place of a token, for a queued container that is about to be claimed."""
+
+TOKENS = (*(token.value for token in ReasonToken), UNEXPLAINED)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """All that wait, by what they wait for: a reason's token, or `UNEXPLAINED`."""
+
+    states: Mapping[ContainerState, int]
+    """All containers, those that do not wait too; of the Queued ones those that the dispatcher looks at."""
+    claimed: Mapping[str, int]
+    """Those it has claimed."""
+    queued: Mapping[str, int]
+    """Those it sees in the queue."""
+    longest_seconds: Mapping[str, float]
+    """Since the container that has waited longest could have run; for tokens that somebody waits for."""
+
+
+def waits_of(status: Status, now: float) -> Waits:
+    """`now` is Unix time."""
+    states: Counter[ContainerState] = Counter()
+    claimed: Counter[str] = Counter()
+    queued: Counter[str] = Counter()
+    oldest: dict[str, float] = {}
+    for held in status.containers:
+        container, reason = held.container, held.reason
+        states[container.state] += 1
+        if reason is not None:
+            token = reason.token.value
+            claimed[token] += 1
+            oldest[token] = min(due_at(container), oldest.get(token, now))
+    for seen in status.queued:
+        states[ContainerState.QUEUED] += 1
+        token = _token(seen.reason)
+        queued[token] += 1
+        oldest[token] = min(due_at(seen.container), oldest.get(token, now))
+    longest = {token: now - at for token, at in oldest.items()}
+    return Waits(states, claimed, queued, longest)
+
+
+def due_at(container: Container) -> float:
+    """Since when it could run as far as its owner is concerned: its creation, or its run_after if that is later."""
+    return max(container.created_at, container.run_after or 0.0)
+
+
+def _token(reason: Reason | None) -> str:
+    return UNEXPLAINED if reason is None else reason.token.value
