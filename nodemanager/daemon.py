@@ -18,7 +18,7 @@ from nodemanager.actors.actor import failure_counts, tell_if_alive
 from nodemanager.actors.pool import ActorPool, use_pool
 from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor
 from nodemanager.actors.timer import TimerActor
-from nodemanager.actors.watchdog import Watchdog
+from nodemanager.actors.watchdog import Feed, Pulse, Watchdog
 from nodemanager.api.client import ArvadosApi
 from nodemanager.api.endpoint import Endpoint
 from nodemanager.api.files import ContainerFiles
@@ -62,12 +62,20 @@ HELD_CALL_MARGIN_SECONDS = 15.0
 class Daemon:
     """The running dispatcher. One per process and per state directory."""
 
-    def __init__(self, config: Config, endpoint: Endpoint, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        endpoint: Endpoint,
+        clock: Clock | None = None,
+        feed: Feed | None = None,
+    ) -> None:
+        """`feed` is who has to hear from the actors as long as all of them answer."""
         self._config = config
         self._endpoint = endpoint
         self._clock = clock or SystemClock()
         self._pool = ActorPool()
-        self._watchdog = Watchdog(self._clock, config.daemon.watchdog, last_resort=True)
+        self._watchdog = Watchdog(self._clock, config.daemon.watchdog, last_resort=True, feed=feed)
+        self._stopping = False
         self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
 
     def start(self) -> None:
@@ -96,6 +104,7 @@ class Daemon:
         True if everything was written in time. What was not is written again by the next start, which
         finds the jobs and containers as they are.
         """
+        self._stopping = True
         flushed = threading.Event()
         dispatcher = _of_kind(DispatcherActor, self._group(timeout))
         if dispatcher is not None:
@@ -128,7 +137,12 @@ class Daemon:
             nodes=ask(ArbiterActor, GetNodesStatus()),
             clouds=ask(CloudActor, GetCloudCounts()),
             failures=failure_counts(),
+            stopping=self._stopping,
         )
+
+    def pulse(self) -> Pulse:
+        """Whether the actors answer at all, without asking them. May be called from any thread."""
+        return self._watchdog.pulse()
 
     def tell_nodes(self, message: OperatorMessage | Dissolve) -> None:
         """Pass an operator's word on to the arbiter; raises `NodeManagerError` when there is none."""

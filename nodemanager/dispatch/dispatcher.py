@@ -57,6 +57,7 @@ from nodemanager.dispatch.messages import (
     Done,
     GetStatus,
     HeldContainer,
+    News,
     QueuedContainer,
     Relist,
     Restart,
@@ -144,6 +145,9 @@ class DispatcherActor(Actor):
         self._outlook: Outlook | None = None
         self._capabilities: Capabilities | None = None
         self._lease_until = float("-inf")
+        self._api_heard_at: float | None = None
+        self._scheduler_heard_at: float | None = None
+        self._scheduler_error = ""
         self._adopted = False
         self._claiming = False
         self._stopping: Stop | None = None
@@ -164,7 +168,8 @@ class DispatcherActor(Actor):
                 self._outlook = message
                 self._see_capabilities()
             case SchedulerSilent(error, _):
-                log.warning("no news of the scheduler: %s", error, extra={"action": "silent"})
+                # The scheduler's actor has logged it.
+                self._scheduler_error = error
             case Registered(me, lease_until):
                 self._begin(me, lease_until)
             case LeaseRenewed(lease_until):
@@ -255,6 +260,7 @@ class DispatcherActor(Actor):
 
     def _renew(self, lease_until: float) -> None:
         self._lease_until = lease_until
+        self._api_heard_at = self._clock.elapsed()
         self._to.scheduler.tell(ActUntil(lease_until))
         if self._to.nodes is not None:
             self._to.nodes.cloud.tell(ActUntil(lease_until))
@@ -282,6 +288,7 @@ class DispatcherActor(Actor):
 
     def _see_scheduler(self, view: SchedulerView) -> None:
         self._nodes, self._routes = view.nodes, view.routes
+        self._scheduler_heard_at, self._scheduler_error = view.asked_at, ""
         self._see_capabilities()
         if self._adopted:
             self._see_strangers(view.strangers)
@@ -499,13 +506,25 @@ class DispatcherActor(Actor):
             for c in self._children.all()
         )
         queued = (QueuedContainer(c, reason(uuid)) for uuid, c in self._unclaimed.items())
+        now = self._clock.elapsed()
         return Status(
             me=None if self._around is None else self._around.me,
-            lease_seconds=self._lease_until - self._clock.elapsed(),
+            lease_seconds=self._lease_until - now,
             nodes=self._nodes or (),
             containers=tuple(held),
             queued=tuple(queued),
+            news=News(
+                api_age_seconds=_age(self._api_heard_at, now),
+                scheduler_age_seconds=_age(self._scheduler_heard_at, now),
+                scheduler_error=self._scheduler_error,
+                adopted=self._adopted,
+                stopping=self._stopping is not None,
+            ),
         )
+
+
+def _age(heard_at: float | None, now: float) -> float | None:
+    return None if heard_at is None else now - heard_at
 
 
 def _count_claim(container: Container, now: float) -> None:

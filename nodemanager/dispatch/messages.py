@@ -146,6 +146,22 @@ class QueuedContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What the dispatcher heard last of those it depends on; ages are seconds, None: never."""
+
+    api_age_seconds: float | None = None
+    """Since it was asked with success whether we are alive."""
+    scheduler_age_seconds: float | None = None
+    """Since the last poll that was answered began; of several schedulers the one that was heard least lately."""
+    scheduler_error: str = ""
+    """Why the last poll was not answered; empty when it was."""
+    adopted: bool = False
+    """What a former process left has been taken up, so that work is claimed."""
+    stopping: bool = False
+    """It claims no more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What the dispatcher has in hand, and what it sees in the queue (the most urgent ones)."""
 
@@ -154,3 +170,4 @@ class Status:
     nodes: tuple[Node, ...]
     containers: tuple[HeldContainer, ...]
     queued: tuple[QueuedContainer, ...] = ()
+    news: News = News()

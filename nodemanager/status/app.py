@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from nodemanager.status.answers import HANDLERS, json_response
 from nodemanager.status.document import status_document
+from nodemanager.status.health_routes import health_routes
 from nodemanager.status.look import DaemonLook
 from nodemanager.status.operators import operator_routes
 from nodemanager.status.parts import Parts
@@ -28,6 +29,7 @@ def create_app(parts: Parts) -> Starlette:
             Route("/status.json", answers.status),
             Route("/metrics", Scrape(parts).answer),
             Route("/_health/ping", answers.ping),
+            *health_routes(parts),
             *operator_routes(parts),
         ],
         exception_handlers=HANDLERS,

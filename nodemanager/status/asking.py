@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from nodemanager.actors.watchdog import Pulse
 from nodemanager.clock import Clock
 from nodemanager.errors import NodeManagerError
 from nodemanager.model import format_seconds
@@ -68,6 +69,14 @@ class Asker:
         if isinstance(outcome, BaseException):
             raise NoAnswer(_words(outcome)) from outcome
         return outcome
+
+    def pulse(self) -> Pulse:
+        """Whether the actors answer at all, without asking any."""
+        return self._source.pulse()
+
+    def wall(self) -> float:
+        """What time it is."""
+        return self._clock.wall()
 
     async def tell(self, message: OperatorMessage) -> None:
         """Pass on an operator's word; raises `NoAnswer`. The next look is a new one."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from nodemanager.actors.watchdog import Pulse
 from nodemanager.clouds.messages import CloudCounts
 from nodemanager.dispatch.messages import Status
 from nodemanager.model import format_time
@@ -31,18 +32,24 @@ class DaemonLook:
     """None whenever `nodes` is."""
     failures: Mapping[str, int] = field(default_factory=dict)
     """How many actors of each class have crashed since the start, by the name of the class."""
+    stopping: bool = False
+    """The daemon is about to end."""
 
 
 class Source(Protocol):
     """The daemon, as the management server sees it.
 
-    Both methods are called in threads of the management server, never in an actor's and never in its event
-    loop, so they may block; no more than one look is under way at a time. What they raise becomes a 503; the
+    `look` and `tell_nodes` are called in threads of the management server, never in an actor's and never in its
+    event loop, so they may block; no more than one look is under way at a time. What they raise becomes a 503; the
     words of a `NodeManagerError` are shown to whoever asked, all else only goes to the log.
     """
 
     def look(self, timeout_seconds: float) -> DaemonLook:
         """Ask the actors how they are; nobody waits for the answer longer than that."""
+        ...
+
+    def pulse(self) -> Pulse:
+        """Whether the actors answer at all. Called in the event loop: it neither waits nor raises."""
         ...
 
     def tell_nodes(self, message: OperatorMessage) -> None:

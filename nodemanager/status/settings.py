@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from nodemanager.config import Config
 from nodemanager.config.sections import OFF
 from nodemanager.schedulers.make import scheduler_sites
+from nodemanager.status.health import HealthLimits, limits_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,8 @@ class ManageSettings:
     """`OFF`: no server; 0: any free port."""
     management_token: str = field(default="", repr=False)
     """Empty: no health checks, and no verbs of operators."""
+    limits: HealthLimits = field(default_factory=HealthLimits)
+    """How old news may be for the daemon to be ready."""
     max_nodes: int = 1
     max_total_price: float = 0.0
     """Per hour; 0: no limit."""
@@ -35,6 +38,7 @@ def settings_from(config: Config) -> ManageSettings:
         address=config.manage.address,
         port=config.manage.port,
         management_token=str(config.manage.management_token),
+        limits=limits_from(config),
         max_nodes=config.daemon.max_nodes,
         max_total_price=config.daemon.max_total_price,
         schedulers=",".join(site.title for site in scheduler_sites(config)),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nodemanager.actors.watchdog import Pulse
 from nodemanager.clock import ManualClock
 from nodemanager.status.look import DaemonLook, OperatorMessage
 from nodemanager.status.server import ManagementServer
@@ -25,6 +26,9 @@ class Whoever:
 
     def look(self, timeout_seconds: float) -> DaemonLook:
         return self.daemon.look(timeout_seconds)
+
+    def pulse(self) -> Pulse:
+        return self.daemon.pulse()
 
     def tell_nodes(self, message: OperatorMessage) -> None:
         self.daemon.tell_nodes(message)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from nodemanager.actors.watchdog import Pulse
 from nodemanager.api.base import Identity
 from nodemanager.clouds.messages import CloudCounts
-from nodemanager.dispatch.messages import HeldContainer, Status
+from nodemanager.dispatch.messages import HeldContainer, News, Status
 from nodemanager.model import Container, ContainerState, Node, NodeSize, NodeState, Resources
 from nodemanager.nodes.messages import Decision, NodesStatus, NodeStanding
 from nodemanager.nodes.states import Behaviour, NodePhase
@@ -81,6 +82,7 @@ DISPATCHER = Status(
         HeldContainer(container(RUNNING, ContainerState.RUNNING), node="busy"),
         HeldContainer(container(WAITING), waits_for("waiting for booting to join")),
     ),
+    news=News(api_age_seconds=3.0, scheduler_age_seconds=2.0, adopted=True),
 )
 NODES = NodesStatus(
     nodes=(BUSY, BOOTING, HELD),
@@ -116,6 +118,7 @@ class StandIn:
 
     answer: DaemonLook | BaseException = LOOK
     refusal: BaseException | None = None
+    beats: Pulse = field(default_factory=lambda: Pulse(1.0, 15.0))
     looks: int = 0
     told: list[OperatorMessage] = field(default_factory=list)
     asked: threading.Event = field(default_factory=threading.Event)
@@ -142,6 +145,9 @@ class StandIn:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def pulse(self) -> Pulse:
+        return self.beats
 
     def tell_nodes(self, message: OperatorMessage) -> None:
         self.spoken_to.set()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nodemanager.actors.supervisor import GetGroup
+from nodemanager.actors.watchdog import Pulse
 from nodemanager.clouds.actor import CloudActor
 from nodemanager.clouds.fake import Fate
 from nodemanager.clouds.messages import CloudCounts, GetCloudCounts
@@ -38,6 +39,9 @@ class World:
             nodes=self._harness.nodes_status(),
             clouds=self._counts(),
         )
+
+    def pulse(self) -> Pulse:
+        return Pulse(0.0, 15.0)
 
     def tell_nodes(self, message: OperatorMessage) -> None:
         self._harness.arbiter().tell(message)
