@@ -1,8 +1,12 @@
-"""The command `arvados-node-manager`: reads flags and config, and does what they say.
+"""The command `arvados-node-manager`: the daemon, or a subcommand beside it.
 
 Exit status: 0 when it ended as asked (with --run: all requests Complete); 1 when a request ended otherwise or
 something failed; 2 for wrong usage or configuration.
 """
+
+# What the daemon stands on is imported where it is started: a subcommand, and every Tab of a completion that
+# asked it, would wait for that.
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
@@ -11,31 +15,27 @@ import contextlib
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from nodemanager.check import check
+from nodemanager.cli import main as cli
+from nodemanager.cli.parser import parse
 from nodemanager.config import Config, load
-from nodemanager.config.kinds import Seconds
 from nodemanager.errors import ConfigError, NodeManagerError, RequestError
-from nodemanager.probe import PROBE_SECONDS, Visit, probe_site
-from nodemanager.serve import Signals, serve, versions
 
 USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    flags = _parse(arguments)
+    flags = parse(None if arguments is None else list(arguments))
+    if flags.version:
+        return _print_versions()
+    if flags.command is not None or flags.shell is not None:
+        return cli.run(flags)
     try:
-        config = load(flags.config)
-        for warning in config.warnings:
-            _say(f"warning: {warning}")
-        if flags.check:
-            return _check(config, flags)
-        return serve(config, flags.run, resume=flags.resume)
+        return _be_the_daemon(flags)
     except (ConfigError, RequestError) as error:
         _say(str(error))
         return USAGE_ERROR
@@ -44,9 +44,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _be_the_daemon(flags: argparse.Namespace) -> int:
+    config = load(flags.config)
+    for warning in config.warnings:
+        _say(f"warning: {warning}")
+    if flags.daemon_check:
+        return _check(config, flags)
+    from nodemanager.serve import serve
+
+    return serve(config, flags.daemon_run, resume=flags.daemon_resume)
+
+
 def _check(config: Config, flags: argparse.Namespace) -> int:
+    from nodemanager.check import check
+    from nodemanager.probe.site import Visit, probe_site
+    from nodemanager.serve import Signals
+
     console = Console(highlight=False)
-    if not flags.probe:
+    if not flags.daemon_probe:
         return check(config, console)
 
     def say(words: str) -> None:
@@ -58,66 +73,15 @@ def _check(config: Config, flags: argparse.Namespace) -> int:
     return check(config, console, lambda: probe_site(config, visit))
 
 
+def _print_versions() -> int:
+    from nodemanager.serve import versions
+
+    sys.stdout.write(f"{versions()}\n")
+    return 0
+
+
 def _say(message: str) -> None:
     sys.stderr.write(f"arvados-node-manager: {message}\n")
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="arvados-node-manager",
-        description="Takes queued containers from an Arvados API and runs them on a batch scheduler. "
-        "Without --run or --check it serves until SIGTERM.",
-    )
-    parser.add_argument("--version", action="version", version=versions())
-    parser.add_argument(
-        "--config", metavar="FILE", type=Path, required=True, help="the config file"
-    )
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="validate the file and everything it names, print what is in effect, change nothing",
-    )
-    parser.add_argument(
-        "--probe",
-        action="store_true",
-        help="with --check: submit one real job, which looks whether runner, certificate, token, store and "
-        "so on work on a node; the daemon must not be running",
-    )
-    parser.add_argument(
-        "--probe-timeout",
-        metavar="TIME",
-        type=_seconds,
-        default=PROBE_SECONDS,
-        help="with --probe: how long the job may take to start and end, such as 90 s or 2 h; "
-        f"{Seconds().show(PROBE_SECONDS)} by default",
-    )
-    parser.add_argument(
-        "--run",
-        metavar="PATH",
-        type=Path,
-        help="submit the container requests of a YAML file or of all those in a folder, follow them "
-        "until every one is final, and exit",
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="with --run: go on with the last run of PATH that did not end, submitting nothing twice",
-    )
-    flags = parser.parse_args(arguments)
-    if flags.resume and flags.run is None:
-        parser.error("--resume goes with --run")
-    if flags.probe and not flags.check:
-        parser.error("--probe goes with --check")
-    if flags.check and flags.run is not None:
-        parser.error("--check and --run exclude each other")
-    return flags
-
-
-def _seconds(text: str) -> float:
-    try:
-        return float(Seconds(1).parse(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

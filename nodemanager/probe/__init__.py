@@ -1,5 +1,4 @@
 """`--check --probe`: one real job that looks at the site from a node."""
 
-from nodemanager.probe.site import PROBE_SECONDS, Visit, probe_site
-
-__all__ = ["PROBE_SECONDS", "Visit", "probe_site"]
+PROBE_SECONDS = 300.0
+"""How long its job may take to start and end, unless told otherwise."""

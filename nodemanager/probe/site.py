@@ -23,6 +23,7 @@ from nodemanager.daemon import job_template, make_directories, make_site_schedul
 from nodemanager.errors import NodeManagerError, SchedulerError
 from nodemanager.model import Finding, Resources, format_seconds, new_uuid
 from nodemanager.outcome import EndKind
+from nodemanager.probe import PROBE_SECONDS
 from nodemanager.probe.api import ProbeApi
 from nodemanager.probe.findings import Return, Told, findings
 from nodemanager.probe.job import ProbeJob
@@ -30,9 +31,6 @@ from nodemanager.runner.report import Check, Report, report_path
 from nodemanager.schedulers.base import JobSpec, Scheduler
 from nodemanager.schedulers.make import SchedulerSite, scheduler_sites
 from nodemanager.statedir import StateDir, StateDirInUse
-
-PROBE_SECONDS = 300.0
-"""How long its job may take to start and end, unless told otherwise."""
 
 RUN_SECONDS = 300
 """The job's own time limit: an API that swallows connections costs a probe some 30 s a call."""

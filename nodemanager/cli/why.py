@@ -1,0 +1,291 @@
+"""`why`: the whole story of a container, and what whoever reads it can do."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from nodemanager.api.story import Attempt, ReasonChange, SaidReason, Story, read_story
+from nodemanager.cli.command import Command, Flags, each, uuids
+from nodemanager.cli.out import Cell, Column, Out
+from nodemanager.cli.queue import STATE_STYLES, TIER_STYLES
+from nodemanager.cli.site import Site, needs_work
+from nodemanager.cli.verbs import get_work
+from nodemanager.cli.words import age, ago, amount, resource_name
+from nodemanager.model import ContainerState, format_time
+from nodemanager.reason import Reason, ReasonToken, Tier
+
+MOST_ATTEMPTS = 10
+"""So many are shown, the last ones."""
+
+
+def why(site: Site, flags: Flags, out: Out) -> int:
+    """Tell each one's story."""
+    stories: list[dict[str, Any]] = []
+
+    def tell(uuid: str) -> None:
+        story = site.asked(lambda: _read(site, uuid), "reading its story")
+        if out.as_json:
+            stories.append(
+                {**story.as_dict(), "asked": uuid, "what_to_do": what_to_do(story, out.now)}
+            )
+            return
+        if stories:
+            out.say()
+        stories.append({})
+        tell_story(story, out, history=flags.history)
+
+    status = each(flags.uuids, out, tell)
+    if out.as_json:
+        out.document({"at": format_time(out.now), "stories": stories})
+    return status
+
+
+def _read(site: Site, uuid: str) -> Story:
+    needs_work(uuid)
+    # That it is not there is said in words of one's own.
+    get_work(site, uuid)
+    return read_story(site.api, uuid)
+
+
+def tell_story(story: Story, out: Out, *, history: bool = False) -> None:
+    """The story on a screen."""
+    _say_heading(story, out)
+    if story.reasons:
+        _say_reason(story.reasons[0], out)
+    _say_attempts(story, out)
+    _say_others(story.reasons[1:], out)
+    if history:
+        _say_history(story.history, out)
+    out.say()
+    out.sentence(Text(f"What to do: {what_to_do(story, out.now)}", style="bold"))
+
+
+def _say_heading(story: Story, out: Out) -> None:
+    current = story.current
+    title = Text(story.name or story.request or current.uuid, style="bold")
+    out.say(title)
+    if story.request:
+        out.say(f"  request    {story.request}, {story.request_state}, priority {story.priority}")
+    out.say(f"  container  {current.uuid}, attempt {current.number}")
+    state = Text("  state      ")
+    state.append(current.state.value, style=STATE_STYLES[current.state.value])
+    state.append(_state_words(current, out.now))
+    out.say(state)
+    if current.error:
+        out.sentence(f"because {current.error}", indent=" " * 13)
+
+
+def _state_words(current: Attempt, now: float) -> str:
+    where = f" on {current.node}" if current.node else ""
+    if current.state is ContainerState.RUNNING and current.started_at is not None:
+        return f"{where} for {age(now - current.started_at)}"
+    if current.finished_at is not None:
+        ran = ""
+        if current.started_at is not None:
+            ran = f", after it ran {age(current.finished_at - current.started_at)}{where}"
+        return f" since {ago(current.finished_at, now)}{ran}".replace(" ago", "", 1)
+    return f" for {age(now - current.created_at)}"
+
+
+def _say_reason(said: SaidReason, out: Out) -> None:
+    reason = said.reason
+    out.say()
+    heading = Text("Why: ", style="bold")
+    heading.append(reason.token.value, style=TIER_STYLES[reason.tier])
+    out.say(heading)
+    out.sentence(f"{reason.line(out.now)}.", indent="  ")
+    facts = fact_rows(reason.facts)
+    if facts:
+        columns = (Column("  "), Column("WANTED", right=True), Column("BEST AVAILABLE"))
+        out.table(columns, facts)
+    by = said.name or said.dispatcher
+    checked = "" if said.last_checked is None else f", checked {ago(said.last_checked, out.now)}"
+    out.say(Text(f"  for {age(out.now - reason.since)}{checked}, says {by}", style="dim"))
+    if reason.next_attempt_at is not None:
+        moment = datetime.fromtimestamp(reason.next_attempt_at).astimezone()
+        out.say(
+            f"  next attempt {moment:%Y-%m-%d %H:%M:%S}, {ago(reason.next_attempt_at, out.now)}"
+        )
+
+
+def fact_rows(facts: Mapping[str, Any]) -> list[Sequence[Cell]]:
+    """Wanted against best available, one row for each number."""
+    rows: list[Sequence[Cell]] = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            wanted, available = value.get("wanted"), value.get("available")
+            rows.append(
+                (
+                    f"  {resource_name(name)}",
+                    "" if wanted is None else amount(name, wanted),
+                    "" if available is None else amount(name, available),
+                )
+            )
+        else:
+            rows.append((f"  {resource_name(name)}", "", amount(name, value)))
+    return rows
+
+
+def _say_attempts(story: Story, out: Out) -> None:
+    if len(story.attempts) < 2:
+        return
+    out.say()
+    out.say(Text("Attempts", style="bold"))
+    shown = story.attempts[-MOST_ATTEMPTS:]
+    left = len(story.attempts) - len(shown)
+    if left:
+        out.say(Text(f"  {left} earlier ones are not shown", style="dim"))
+    columns = (
+        Column("  NO", right=True),
+        Column("CONTAINER"),
+        Column("STATE"),
+        Column("ENDED", right=True),
+        Column("RAN", right=True),
+        Column("NODE"),
+        Column("ERROR"),
+    )
+    out.table(columns, [_attempt_cells(attempt, out.now) for attempt in shown])
+
+
+def _attempt_cells(attempt: Attempt, now: float) -> tuple[Cell, ...]:
+    ran = ""
+    if attempt.started_at is not None:
+        ran = age((attempt.finished_at or now) - attempt.started_at)
+    return (
+        str(attempt.number),
+        attempt.uuid,
+        Text(attempt.state.value, style=STATE_STYLES[attempt.state.value]),
+        ago(attempt.finished_at, now),
+        ran,
+        attempt.node,
+        attempt.error,
+    )
+
+
+def _say_others(said: Sequence[SaidReason], out: Out) -> None:
+    if not said:
+        return
+    out.say()
+    out.say(Text("Other dispatchers say", style="bold"))
+    columns = (Column("  DISPATCHER"), Column("REASON"), Column(""))
+    rows = [
+        (f"  {s.name or s.dispatcher}", s.reason.token.value, s.reason.line(out.now)) for s in said
+    ]
+    out.table(columns, rows)
+
+
+def _say_history(history: Sequence[ReasonChange], out: Out) -> None:
+    out.say()
+    out.say(Text("It waited for", style="bold"))
+    columns = (Column("  SINCE", right=True), Column("REASON"), Column(""))
+    rows = [
+        (
+            ago(change.at, out.now),
+            "-" if change.reason is None else change.reason.token.value,
+            "no reason any more" if change.reason is None else change.reason.sentence,
+        )
+        for change in history
+    ]
+    out.table(columns, rows)
+
+
+# What to do.
+
+
+def what_to_do(story: Story, now: float) -> str:
+    """One sentence that whoever reads it can act on."""
+    current = story.current
+    by_state: Mapping[ContainerState, Callable[[Story], str]] = {
+        ContainerState.COMPLETE: _when_complete,
+        ContainerState.PERMFAIL: _when_failed,
+        ContainerState.TEMPFAIL: _when_given_up,
+        ContainerState.CANCELLED: _when_cancelled,
+        ContainerState.RUNNING: _when_running,
+    }
+    if current.state in by_state:
+        return by_state[current.state](story)
+    return _when_waiting(story, story.reasons[0].reason if story.reasons else None, now)
+
+
+def _subject(story: Story) -> str:
+    return story.request or story.current.uuid
+
+
+def _when_complete(story: Story) -> str:
+    output = story.current.output
+    return f"nothing; its output is in {output}." if output else "nothing; it left no output."
+
+
+def _when_failed(story: Story) -> str:
+    return (
+        f"the program failed, and running it again would not help. Its log tells more: arvados-node-manager logs "
+        f"{_subject(story)}. Put it right and submit it anew."
+    )
+
+
+def _when_given_up(story: Story) -> str:
+    return (
+        "the infrastructure failed, and there will be no other attempt. Its log tells more: arvados-node-manager "
+        f"logs {_subject(story)}. Submit it anew."
+    )
+
+
+def _when_cancelled(_story: Story) -> str:
+    return "nothing; nobody wants it any more. If somebody does, submit it anew."
+
+
+def _when_running(story: Story) -> str:
+    return f"nothing; follow it with arvados-node-manager logs -f {_subject(story)}."
+
+
+def _when_waiting(story: Story, reason: Reason | None, now: float) -> str:
+    subject = _subject(story)
+    if reason is None:
+        if story.current.state is ContainerState.LOCKED:
+            return "wait a moment; it is claimed, and on its way."
+        return (
+            "wait a moment; if this lasts, look whether a dispatcher is alive and not paused: arvados-node-manager "
+            "dispatchers."
+        )
+    advice = f"{reason.advice[0].upper()}{reason.advice[1:]}." if reason.advice else ""
+    if reason.token is ReasonToken.BACKOFF:
+        return f"nothing; it is tried again by itself. To skip the wait: arvados-node-manager retry-now {subject}."
+    if reason.tier is Tier.NEVER:
+        return f"it will never run as it is. {advice} To give it up: arvados-node-manager cancel {subject}."
+    if reason.tier is Tier.HOLD:
+        return (
+            f"{advice} An operator lets it go with arvados-node-manager release {subject}.".strip()
+        )
+    if reason.next_attempt_at is not None and reason.next_attempt_at > now:
+        return f"nothing; it goes on by itself in {age(reason.next_attempt_at - now)}. {advice}".strip()
+    return advice or "nothing; it goes on by itself."
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    uuids(parser)
+    parser.add_argument(
+        "--history", action="store_true", help="also all reasons it ever waited for, oldest first"
+    )
+
+
+WHY = Command(
+    "why",
+    "the whole story of a container: why it waits, its attempts, what to do",
+    why,
+    description="By the UUID of a request or of a container. What is wanted stands beside the best that is "
+    "available; the last line says what whoever reads it can do.",
+    arguments=_arguments,
+    examples=("why zzzzz-xvhdp-0123456789abcde", "why zzzzz-dz642-0123456789abcde --history"),
+    keys={
+        "at": "when it was asked",
+        "stories": "an object for each: `asked` (the UUID), `request`, `name`, `request_state`, `priority`, `attempts` "
+        "(oldest first), `reasons` (of the current attempt, the one that counts first), `history` (oldest first), "
+        "`what_to_do`",
+    },
+    statuses={0: "told", 1: "one of them is not there"},
+)
