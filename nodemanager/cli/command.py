@@ -12,6 +12,8 @@ from nodemanager.cli.site import Site, UsageError
 from nodemanager.config.kinds import Seconds
 from nodemanager.errors import NodeManagerError
 
+PROG = "arvados-node-manager"
+
 SUCCEEDED = 0
 FAILED = 1
 WRONG_USAGE = 2

@@ -181,10 +181,8 @@ def _wrapped(lines: Iterable[str], room: int) -> list[str]:
 
 
 def _clean(cell: Cell, *, several: bool = False) -> Text:
-    """Without control characters: names and errors come from anybody."""
+    """Without control characters: names and errors come from anybody. Line ends stay where there may be `several`."""
     text = cell if isinstance(cell, Text) else Text(cell)
-    if several:
-        words = "\n".join(printable(line) for line in text.plain.split("\n"))
-    else:
-        words = "".join(c if c.isprintable() else "?" for c in text.plain)
+    kept = "\n" if several else ""
+    words = "".join(c if c.isprintable() or c in kept else "?" for c in text.plain)
     return text if words == text.plain else Text(words, style=text.style)

@@ -9,14 +9,13 @@ from typing import Any
 
 import shtab
 
-from nodemanager.cli.command import Command, CommandGroup, duration
+from nodemanager.cli.command import PROG, Command, CommandGroup, duration
 from nodemanager.cli.commands import COMMANDS
 from nodemanager.cli.completion import PLACES, SHELLS
 from nodemanager.cli.site import CONFIG_VARIABLE, DEFAULT_CONFIG
 from nodemanager.config.kinds import Seconds
 from nodemanager.probe import PROBE_SECONDS
 
-PROG = "arvados-node-manager"
 COMPLETION = "completion"
 HELP_COLUMNS = 80
 

@@ -52,7 +52,7 @@ class Access:
 
     endpoint: Endpoint
     token_origin: str
-    """Where the token is from, for errors."""
+    """Which token that is, for errors."""
     timeout: float = _DEFAULT_TIMEOUT_SECONDS
     embedded_by: Path | None = None
     """The config file whose daemon has this API in it."""
@@ -82,7 +82,7 @@ class Site:
 
     @property
     def token_origin(self) -> str:
-        """Where the token is from, for errors."""
+        """Which token that is, for errors."""
         return self.access.token_origin
 
     @cached_property
@@ -119,11 +119,11 @@ class Site:
         except ApiRefused as error:
             if error.status == 401:
                 raise NodeManagerError(
-                    f"the API at {self.endpoint.url} does not know the token of {self.token_origin}: {error}"
+                    f"the API at {self.endpoint.url} does not know {self.token_origin}: {error}"
                 ) from error
             if error.status == 403:
                 raise NodeManagerError(
-                    f"the token of {self.token_origin} may not do that ({what}): {error}. Verbs of operators need "
+                    f"{self.token_origin} may not do that ({what}): {error}. Verbs of operators need "
                     f"an administrator's token: set {_TOKEN}"
                 ) from error
             raise
@@ -132,14 +132,18 @@ class Site:
         embedded_by = self.access.embedded_by
         if embedded_by is not None:
             return NoAnswer(
-                f"no API answers at {self.endpoint.url} ({_without_url(error)}). It is part of the daemon: is that "
+                f"no API answers at {self.endpoint.url} ({_words(error)}). It is part of the daemon: is that "
                 f"running? (arvados-node-manager --config {embedded_by})"
             )
-        return NoAnswer(f"no API answers at {self.endpoint.url} ({_without_url(error)})")
+        return NoAnswer(f"no API answers at {self.endpoint.url} ({_words(error)})")
 
 
-def _without_url(error: Exception) -> str:
-    return str(error).rpartition(": ")[2] or str(error)
+_NUMBERS = re.compile(r"\[(Errno \S+|req-\w+)\] *")
+"""What is in system errors, and what the Arvados client adds; nobody at a terminal has a use for them."""
+
+
+def _words(error: Exception) -> str:
+    return _NUMBERS.sub("", str(error).rpartition(": ")[2] or str(error))
 
 
 def site_of(config: Config | None, environ: Mapping[str, str] = os.environ) -> Site:
@@ -153,7 +157,7 @@ def site_of(config: Config | None, environ: Mapping[str, str] = os.environ) -> S
 def _access(config: Config | None, environ: Mapping[str, str]) -> Access:
     """Raises `ConfigError` when nobody says where the API is, or as whom to speak to it."""
     host, token = environ.get(_HOST, ""), environ.get(_TOKEN, "")
-    by_environment = f"{_TOKEN} in the environment"
+    by_environment = f"the token in {_TOKEN}"
     if host:
         if not token:
             raise ConfigError(
@@ -171,7 +175,9 @@ def _access(config: Config | None, environ: Mapping[str, str]) -> Access:
         access = _embedded(config, token)
     else:
         access = Access(
-            outer_endpoint(config), f"[Arvados] in {config.path}", config.arvados.timeout
+            outer_endpoint(config),
+            f"the token of [Arvados] in {config.path}",
+            config.arvados.timeout,
         )
     if token:
         access = replace(
@@ -190,7 +196,7 @@ def _embedded(config: Config, token: str) -> Access:
     token = token or config.api.root_token or _kept(folder / "root_token", config)
     return Access(
         Endpoint(f"https://{host}:{port}", token, authorities),
-        f"the root ({config.path})",
+        f"the root token of {config.path}",
         config.arvados.timeout,
         embedded_by=config.path,
     )

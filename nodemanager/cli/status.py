@@ -95,7 +95,7 @@ def _ended(site: Site, now: float) -> dict[ContainerState, int]:
 def _question(out: Out, question: str, good: bool | None, words: str) -> None:
     """A question and its short answer; None: neither good nor bad."""
     style = {True: "green", False: "bold red", None: ""}[good]
-    line = Text(f"{question:<20}", style="bold")
+    line = Text().append(f"{question:<20}", style="bold")
     line.append(words, style=style)
     out.say()
     out.say(line)

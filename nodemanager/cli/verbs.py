@@ -21,7 +21,7 @@ def get_work(site: Site, uuid: str) -> Mapping[str, Any]:
     except ApiRefused as error:
         if error.status == 404:
             raise NodeManagerError(
-                f"{uuid}: there is no such {kind}, or none that the token of {site.token_origin} may see"
+                f"{uuid}: there is no such {kind}, or none that {site.token_origin} may see"
             ) from error
         raise
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from rich.text import Text
 
 from nodemanager.api.story import Attempt, ReasonChange, SaidReason, Story, read_story
-from nodemanager.cli.command import Command, Flags, each, uuids
+from nodemanager.cli.command import PROG, Command, Flags, each, uuids
 from nodemanager.cli.out import Cell, Column, Out
 from nodemanager.cli.queue import STATE_STYLES, TIER_STYLES
 from nodemanager.cli.site import Site, needs_work
@@ -31,13 +32,17 @@ def why(site: Site, flags: Flags, out: Out) -> int:
         story = site.asked(lambda: _read(site, uuid), "reading its story")
         if out.as_json:
             stories.append(
-                {**story.as_dict(), "asked": uuid, "what_to_do": what_to_do(story, out.now)}
+                {
+                    **story.as_dict(),
+                    "asked": uuid,
+                    "what_to_do": what_to_do(story, out.now).as_dict(),
+                }
             )
             return
         if stories:
             out.say()
         stories.append({})
-        tell_story(story, out, history=flags.history)
+        tell_story(story, out, asked=uuid, history=flags.history)
 
     status = each(flags.uuids, out, tell)
     if out.as_json:
@@ -52,17 +57,25 @@ def _read(site: Site, uuid: str) -> Story:
     return read_story(site.api, uuid)
 
 
-def tell_story(story: Story, out: Out, *, history: bool = False) -> None:
-    """The story on a screen."""
+def tell_story(story: Story, out: Out, *, asked: str = "", history: bool = False) -> None:
+    """The story on a screen; `asked` is the UUID by which somebody asked for it."""
     _say_heading(story, out)
+    for attempt in story.attempts[:-1]:
+        if attempt.uuid == asked:
+            out.say(f"  you asked for {asked}, which was attempt {attempt.number}")
     if story.reasons:
         _say_reason(story.reasons[0], out)
     _say_attempts(story, out)
     _say_others(story.reasons[1:], out)
     if history:
         _say_history(story.history, out)
+    step = what_to_do(story, out.now)
     out.say()
-    out.sentence(Text(f"What to do: {what_to_do(story, out.now)}", style="bold"))
+    out.say(Text("What to do", style="bold"))
+    out.sentence(step.words, indent="  ")
+    if step.command:
+        # On a line of its own, to be copied.
+        out.say(f"    {PROG} {step.command}")
 
 
 def _say_heading(story: Story, out: Out) -> None:
@@ -88,21 +101,23 @@ def _state_words(current: Attempt, now: float) -> str:
         ran = ""
         if current.started_at is not None:
             ran = f", after it ran {age(current.finished_at - current.started_at)}{where}"
-        return f" since {ago(current.finished_at, now)}{ran}".replace(" ago", "", 1)
+        return f" {ago(current.finished_at, now)}{ran}"
     return f" for {age(now - current.created_at)}"
 
 
 def _say_reason(said: SaidReason, out: Out) -> None:
     reason = said.reason
     out.say()
-    heading = Text("Why: ", style="bold")
+    heading = Text().append("Why: ", style="bold")
     heading.append(reason.token.value, style=TIER_STYLES[reason.tier])
     out.say(heading)
     out.sentence(f"{reason.line(out.now)}.", indent="  ")
-    facts = fact_rows(reason.facts)
-    if facts:
+    compared, plain = fact_rows(reason.facts)
+    if compared:
         columns = (Column("  "), Column("WANTED", right=True), Column("BEST AVAILABLE"))
-        out.table(columns, facts)
+        out.table(columns, compared)
+    if plain:
+        out.say(f"  {', '.join(plain)}")
     by = said.name or said.dispatcher
     checked = "" if said.last_checked is None else f", checked {ago(said.last_checked, out.now)}"
     out.say(Text(f"  for {age(out.now - reason.since)}{checked}, says {by}", style="dim"))
@@ -113,22 +128,22 @@ def _say_reason(said: SaidReason, out: Out) -> None:
         )
 
 
-def fact_rows(facts: Mapping[str, Any]) -> list[Sequence[Cell]]:
-    """Wanted against best available, one row for each number."""
-    rows: list[Sequence[Cell]] = []
+def fact_rows(facts: Mapping[str, Any]) -> tuple[list[Sequence[Cell]], list[str]]:
+    """What is wanted against the best that is available, a row for each; and the plain numbers, in words."""
+    compared: list[Sequence[Cell]] = []
+    plain = []
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            wanted, available = value.get("wanted"), value.get("available")
-            rows.append(
+            cells = (value.get("wanted"), value.get("available"))
+            compared.append(
                 (
                     f"  {resource_name(name)}",
-                    "" if wanted is None else amount(name, wanted),
-                    "" if available is None else amount(name, available),
+                    *("" if cell is None else amount(name, cell) for cell in cells),
                 )
             )
         else:
-            rows.append((f"  {resource_name(name)}", "", amount(name, value)))
-    return rows
+            plain.append(f"{resource_name(name)}: {amount(name, value)}")
+    return compared, plain
 
 
 def _say_attempts(story: Story, out: Out) -> None:
@@ -197,73 +212,76 @@ def _say_history(history: Sequence[ReasonChange], out: Out) -> None:
 # What to do.
 
 
-def what_to_do(story: Story, now: float) -> str:
-    """One sentence that whoever reads it can act on."""
-    current = story.current
-    by_state: Mapping[ContainerState, Callable[[Story], str]] = {
-        ContainerState.COMPLETE: _when_complete,
-        ContainerState.PERMFAIL: _when_failed,
-        ContainerState.TEMPFAIL: _when_given_up,
-        ContainerState.CANCELLED: _when_cancelled,
-        ContainerState.RUNNING: _when_running,
-    }
-    if current.state in by_state:
-        return by_state[current.state](story)
-    return _when_waiting(story, story.reasons[0].reason if story.reasons else None, now)
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What whoever reads the story can do."""
+
+    words: str
+    command: str = ""
+    """What follows ``arvados-node-manager``; empty when there is nothing to type."""
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return {"words": self.words, "command": self.command}
 
 
-def _subject(story: Story) -> str:
-    return story.request or story.current.uuid
-
-
-def _when_complete(story: Story) -> str:
+def what_to_do(story: Story, now: float) -> Step:
+    """Pure, at Unix time `now`."""
+    subject = story.request or story.current.uuid
     output = story.current.output
-    return f"nothing; its output is in {output}." if output else "nothing; it left no output."
-
-
-def _when_failed(story: Story) -> str:
-    return (
-        f"the program failed, and running it again would not help. Its log tells more: arvados-node-manager logs "
-        f"{_subject(story)}. Put it right and submit it anew."
-    )
-
-
-def _when_given_up(story: Story) -> str:
-    return (
-        "the infrastructure failed, and there will be no other attempt. Its log tells more: arvados-node-manager "
-        f"logs {_subject(story)}. Submit it anew."
-    )
-
-
-def _when_cancelled(_story: Story) -> str:
-    return "nothing; nobody wants it any more. If somebody does, submit it anew."
-
-
-def _when_running(story: Story) -> str:
-    return f"nothing; follow it with arvados-node-manager logs -f {_subject(story)}."
-
-
-def _when_waiting(story: Story, reason: Reason | None, now: float) -> str:
-    subject = _subject(story)
+    match story.current.state:
+        case ContainerState.COMPLETE:
+            return Step(
+                f"Nothing. Its output is in {output}" if output else "Nothing. It left no output."
+            )
+        case ContainerState.PERMFAIL:
+            return Step(
+                "The program failed, and running it again would not help. Its log tells more; put it right and "
+                "submit it anew.",
+                f"logs {subject}",
+            )
+        case ContainerState.TEMPFAIL:
+            return Step(
+                "The infrastructure failed, and there will be no other attempt. Its log tells more; submit it anew.",
+                f"logs {subject}",
+            )
+        case ContainerState.CANCELLED:
+            return Step("Nothing: nobody wants it any more. If somebody does, submit it anew.")
+        case ContainerState.RUNNING:
+            return Step("Nothing: it runs. To follow what it writes:", f"logs -f {subject}")
+    reason = story.reasons[0].reason if story.reasons else None
     if reason is None:
-        if story.current.state is ContainerState.LOCKED:
-            return "wait a moment; it is claimed, and on its way."
-        return (
-            "wait a moment; if this lasts, look whether a dispatcher is alive and not paused: arvados-node-manager "
-            "dispatchers."
-        )
+        return _unexplained(story.current.state)
+    return _while_waiting(reason, subject, now)
+
+
+def _unexplained(state: ContainerState) -> Step:
+    if state is ContainerState.LOCKED:
+        return Step("Wait a moment: it is claimed, and on its way.")
+    return Step(
+        "Wait a moment. If this lasts, look whether a dispatcher is alive and not paused.",
+        "dispatchers",
+    )
+
+
+def _while_waiting(reason: Reason, subject: str, now: float) -> Step:
     advice = f"{reason.advice[0].upper()}{reason.advice[1:]}." if reason.advice else ""
     if reason.token is ReasonToken.BACKOFF:
-        return f"nothing; it is tried again by itself. To skip the wait: arvados-node-manager retry-now {subject}."
-    if reason.tier is Tier.NEVER:
-        return f"it will never run as it is. {advice} To give it up: arvados-node-manager cancel {subject}."
-    if reason.tier is Tier.HOLD:
-        return (
-            f"{advice} An operator lets it go with arvados-node-manager release {subject}.".strip()
+        return Step(
+            "Nothing: it is tried again by itself. To skip the wait:", f"retry-now {subject}"
         )
+    if reason.tier is Tier.NEVER:
+        return Step(
+            f"It will not run as things are. {advice} To give it up:".replace("  ", " "),
+            f"cancel {subject}",
+        )
+    if reason.tier is Tier.HOLD:
+        return Step(advice or "An operator can let it go:", f"release {subject}")
+    if advice:
+        return Step(advice)
     if reason.next_attempt_at is not None and reason.next_attempt_at > now:
-        return f"nothing; it goes on by itself in {age(reason.next_attempt_at - now)}. {advice}".strip()
-    return advice or "nothing; it goes on by itself."
+        return Step(f"Nothing: it goes on by itself in {age(reason.next_attempt_at - now)}.")
+    return Step("Nothing: it goes on by itself.")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -285,7 +303,7 @@ WHY = Command(
         "at": "when it was asked",
         "stories": "an object for each: `asked` (the UUID), `request`, `name`, `request_state`, `priority`, `attempts` "
         "(oldest first), `reasons` (of the current attempt, the one that counts first), `history` (oldest first), "
-        "`what_to_do`",
+        "`what_to_do` (`words`, and a `command` to type)",
     },
     statuses={0: "told", 1: "one of them is not there"},
 )
