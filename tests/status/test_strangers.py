@@ -55,7 +55,7 @@ def everything(connection: socket.socket) -> bytes:
         "/_health/",
         "/_health/ping/",
         "/_health/db",
-        "/metrics",
+        "/metrics/",
         "/arvados/v1/dispatch",
         "/arvados/v1/dispatch/instances/",
         "/arvados/v1/dispatch/instances/destroy",
