@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 CONFIG ?= etc/nodemanager.cfg.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-failures run-slurm run-kubernetes test test-kubernetes lint check bench docs clean
+.PHONY: help venv run run-failures run-slurm run-kubernetes check lint test test-kubernetes bench docs site man clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 $(STAMP): requirements.lock setup.py pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer"; exit 2; }
@@ -21,6 +21,8 @@ $(STAMP): requirements.lock setup.py pyproject.toml
 	@$(BIN)/python -c "import pykka, arvados, libcloud, sqlalchemy, uvicorn, rich, pytest"
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+venv: $(STAMP) ## only make .venv, with the commands in .venv/bin
 
 run: $(STAMP) ## run the example container requests on this machine, from nothing
 	$(BIN)/arvados-node-manager --config $(CONFIG) --run etc/examples/
@@ -62,5 +64,13 @@ docs: $(STAMP) ## write the example config and the reference pages anew
 	$(BIN)/python -m nodemanager.config --reference > docs/reference/configuration.md
 	$(BIN)/python -m nodemanager.server.reference > docs/reference/api.md
 
-clean: ## remove the virtual environment and the examples' state
-	rm -rf $(VENV) state .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+site: $(STAMP) ## the documentation as a site, in build/site
+	$(BIN)/sphinx-build -q -W -n --keep-going -b html docs build/site
+	@echo "build/site/index.html"
+
+man: $(STAMP) ## the manual pages, in build/man
+	$(BIN)/sphinx-build -q -W -n --keep-going -b man docs build/man
+	@ls build/man/*.[1-8]
+
+clean: ## remove the virtual environment, what was built, and the examples' state
+	rm -rf $(VENV) build state .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
