@@ -63,6 +63,7 @@ docs: $(STAMP) ## write the example config and the reference pages anew
 	$(BIN)/python -m nodemanager.config --example > etc/nodemanager.cfg.example
 	$(BIN)/python -m nodemanager.config --reference > docs/reference/configuration.md
 	$(BIN)/python -m nodemanager.server.reference > docs/reference/api.md
+	$(BIN)/python -m nodemanager.reason.reference > docs/reference/reasons.md
 
 site: $(STAMP) ## the documentation as a site, in build/site
 	$(BIN)/sphinx-build -q -W -n --keep-going -b html docs build/site

@@ -269,6 +269,9 @@ class Container:
     """`runtime_status.error`: for a queued retry, how the attempt before it ended."""
     properties: Properties = ()
     """Of its scheduling parameters: what rules of several schedulers may look at."""
+    avoid: str | None = None
+    """The dispatcher that handed it back; it is not offered to that one before `avoid_until`."""
+    avoid_until: float = 0.0
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Container:
@@ -293,6 +296,8 @@ class Container:
             hold=bool(record.get("hold")),
             error=str((record.get("runtime_status") or {}).get("error") or ""),
             properties=properties_of(scheduling),
+            avoid=record.get("avoid_dispatcher"),
+            avoid_until=parse_time(record["avoid_until"]) if record.get("avoid_until") else 0.0,
         )
 
 

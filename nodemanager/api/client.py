@@ -34,6 +34,8 @@ CONTAINER_FIELDS = (
     "attempt",
     "temp_fails",
     "hold",
+    "avoid_dispatcher",
+    "avoid_until",
     "dispatcher",
     "scheduler_job",
     "previous_uuid",

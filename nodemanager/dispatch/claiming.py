@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from nodemanager.fit import explain_misfit
 from nodemanager.model import Capabilities, Container, Node, NodeState
 from nodemanager.reason import Reason, ReasonToken
+from nodemanager.reason.queued import delayed, on_hold
 
 CLAIM_BATCH = 1000
 """Most containers to claim in one call; the API's own limit for a list."""
@@ -47,62 +48,80 @@ def claim_limit(
     return max(0, min(CLAIM_BATCH, free_cores + bootable_cores + ahead - load.waiting))
 
 
-def explain_unclaimed(
-    container: Container,
-    capabilities: Capabilities,
-    limit: int,
-    load: Load,
-    *,
-    now: float,
-    held: Reason | None = None,
-) -> Reason | None:
-    """Why the queued container is not claimed by us; None when it will be in a moment.
+def urgency(container: Container) -> tuple[float, float, str]:
+    """The order of the queue, smallest first: that in which the API gives containers out."""
+    return -container.priority, container.created_at, container.uuid
 
-    `held` says why no nodes are booted, if that is what keeps us from claiming more.
+
+@dataclass(frozen=True, slots=True)
+class Claimer:
+    """Whatever of a dispatcher decides which containers it claims now."""
+
+    uuid: str
+    capabilities: Capabilities
+    limit: int
+    """So many more it claims: `claim_limit`."""
+    load: Load
+    held: Reason | None = None
+    """Why no nodes are booted, if that is what keeps it from claiming more."""
+    paused: str = ""
+    """Who paused its claims, and why; empty when they are not."""
+
+
+def explain_queue(
+    queue: Iterable[Container], claimer: Claimer, now: float
+) -> Mapping[str, Reason | None]:
+    """For each container of the queue, most urgent first, why it is not claimed; None: it will be in a moment.
+
+    Those without a word are just those that a claim made now would return: as many as there is room for.
     """
-    misfit = explain_misfit(container, capabilities, now)
-    if misfit is not None:
+    told: dict[str, Reason | None] = {}
+    for container in queue:
+        reason = explain_unclaimed(container, claimer, now)
+        told[container.uuid] = reason
+        if reason is None:
+            claimer = replace(claimer, limit=claimer.limit - 1)
+    return told
+
+
+def explain_unclaimed(container: Container, claimer: Claimer, now: float) -> Reason | None:
+    """Why the queued container is not claimed; None when it will be in a moment.
+
+    What is worse comes first: one that can never run is not helped by a release, nor one on hold by room.
+    """
+    if misfit := explain_misfit(container, claimer.capabilities, now):
         return misfit
     if container.hold:
-        why = f": {container.error}" if container.error else ""
+        return on_hold(container.error, now)
+    if claimer.paused:
         return Reason(
-            ReasonToken.ON_HOLD,
-            f"it is on hold{why}",
-            advice="an operator releases it by setting the container's hold to false",
+            ReasonToken.CLAIMS_PAUSED,
+            f"claims are paused: {claimer.paused}",
+            facts={"paused": claimer.paused},
             since=now,
         )
     if container.run_after is not None and container.run_after > now:
-        return explain_delay(container.error, container.temp_fails, container.run_after, now)
-    if limit <= 0 and held is not None:
-        return replace(held, since=now)
-    if limit <= 0:
-        return Reason(
-            ReasonToken.CLAIM_LIMIT,
-            # Its numbers change with every claim; in the sentence they would be news for all that wait.
-            "the dispatcher has enough to do",
-            facts={"live": load.live, "waiting": load.waiting},
-            advice="it is claimed when one that it holds starts or ends; "
-            "more nodes or a larger [Dispatch] max_claimed would claim it sooner",
-            since=now,
-        )
-    return None
-
-
-def explain_delay(error: str, temp_fails: int, run_after: float, now: float) -> Reason:
-    """Why a container waits until `run_after`: a backoff if the attempt before it ended with `error`
-    (after `temp_fails` in a row), otherwise its own wish."""
-    if error:
-        in_a_row = f" ({temp_fails} in a row)" if temp_fails > 1 else ""
-        return Reason(
-            ReasonToken.BACKOFF,
-            f"{error}{in_a_row}; the next try waits",
-            facts={"temp_fails": temp_fails},
-            since=now,
-            next_attempt_at=run_after,
-        )
+        return delayed(container.error, container.temp_fails, container.run_after, now)
+    if container.avoid == claimer.uuid and container.avoid_until > now:
+        return _given_back(container, now)
+    if claimer.limit > 0:
+        return None
+    if claimer.held is not None:
+        return replace(claimer.held, since=now)
     return Reason(
-        ReasonToken.RUN_AFTER,
-        "it asked not to start before its run_after",
+        ReasonToken.CLAIM_LIMIT,
+        # Its numbers change with every claim; in the sentence they would be news for all that wait.
+        "the dispatcher has enough to do",
+        facts={"live": claimer.load.live, "waiting": claimer.load.waiting},
         since=now,
-        next_attempt_at=run_after,
+    )
+
+
+def _given_back(container: Container, now: float) -> Reason:
+    why = f" ({container.error})" if container.error else ""
+    return Reason(
+        ReasonToken.GIVEN_BACK,
+        f"this dispatcher handed it back{why} and leaves it to others for a while",
+        since=now,
+        next_attempt_at=container.avoid_until,
     )

@@ -54,7 +54,6 @@ from nodemanager.dispatch.steps import (
 )
 from nodemanager.model import Container, ContainerState, JobState
 from nodemanager.mount_plan import RequestFaultError
-from nodemanager.reason import Reason
 from nodemanager.schedulers.jobs import JobReport
 from nodemanager.schedulers.messages import Cancel, Forget, Prioritise, Seek, Submit
 from nodemanager.work import Work
@@ -112,10 +111,9 @@ class ContainerActor(Actor):
         self._collected: Collected | None = None
         self._unanswered: deque[ContainerState] = deque()
         """The states that were written and not answered yet, in order."""
-        self._words = ""
+        self._report: JobReport | None = None
         self._node = ""
         self._scheduler = ""
-        self._trouble: Reason | None = None
         self._standing: Standing | None = None
         self._stage = stage_of(self._situation)
         self._stage_since = around.clock.elapsed() if fresh else None
@@ -168,7 +166,7 @@ class ContainerActor(Actor):
 
     def _note_job(self, report: JobReport) -> None:
         self._answered(Step.LOOK)
-        self._words, self._trouble = report.words, report.trouble
+        self._report = report
         self._scheduler = report.scheduler
         self._node = report.node or self._node
         self._change(
@@ -341,7 +339,7 @@ class ContainerActor(Actor):
 
     def _tell_standing(self) -> None:
         situation, now = self._situation, self._around.clock.wall()
-        reason = wait_reason(situation, self._words, self._trouble, now)
+        reason = wait_reason(situation, self._report, now)
         waits = not situation.container.state.is_final and situation.phase not in (
             JobPhase.RUNNING,
             JobPhase.ENDED,

@@ -47,7 +47,7 @@ from nodemanager.api.messages import (
 )
 from nodemanager.clock import Clock
 from nodemanager.dispatch.children import Children
-from nodemanager.dispatch.claiming import claim_limit, explain_unclaimed
+from nodemanager.dispatch.claiming import Claimer, claim_limit, explain_queue, urgency
 from nodemanager.dispatch.container import ContainerActor, Surroundings
 from nodemanager.dispatch.foresight import foresee
 from nodemanager.dispatch.job import JobTemplate
@@ -71,6 +71,7 @@ from nodemanager.fit import capabilities_of, capabilities_over
 from nodemanager.model import Capabilities, Container, Node, Route
 from nodemanager.nodes.demand import Shape
 from nodemanager.nodes.messages import Heard, Outlook, Waits, WaitsNoMore
+from nodemanager.reason.queued import EXPLAINED, outrun
 from nodemanager.schedulers.base import Job
 from nodemanager.schedulers.messages import (
     Dismiss,
@@ -81,9 +82,6 @@ from nodemanager.schedulers.messages import (
 )
 
 log = logging.getLogger(__name__)
-
-EXPLAINED = 1000
-"""Queued containers that are explained at each turn: the most urgent ones."""
 
 STRANGER_PATIENCE_SECONDS = 30.0
 """Between two questions at the API about the same job that nobody here asked for."""
@@ -464,21 +462,13 @@ class DispatcherActor(Actor):
         """Say why queued containers are not claimed, and write every reason that changed."""
         if self._around is None or self._capabilities is None:
             return
-        now, room, load = self._clock.wall(), self._room(), self._children.load
-        held = None
-        if self._outlook is not None and self._settings.max_claimed == 0:
-            # With `max_claimed` it might claim no more if it had all the nodes of the world.
-            held = self._outlook.held
-        # What has left the queue is another's to explain; the API removes our words when it starts.
-        queued = {c.uuid: c for c in containers if c.uuid not in self._children}
-        for uuid in self._unclaimed.keys() - queued.keys():
-            self._reasons.drop(uuid)
-        self._unclaimed = queued
-        for container in queued.values():
-            reason = explain_unclaimed(
-                container, self._capabilities, room, load, now=now, held=held
-            )
-            self._reasons.note(container.uuid, reason)
+        now = self._clock.wall()
+        queue = [c for c in containers if c.uuid not in self._children]
+        claimer = self._claimer(self._around.me.dispatcher, self._capabilities)
+        for uuid, reason in explain_queue(queue, claimer, now).items():
+            self._reasons.note(uuid, reason)
+        self._see_off(containers, now)
+        self._unclaimed = {c.uuid: c for c in queue}
         if self._outlook is not None:
             waiting = [child for child in self._children.all() if child.wants_node]
             foreseen = foresee(waiting, self._outlook.reasons)
@@ -488,6 +478,27 @@ class DispatcherActor(Actor):
         annotations = tuple(self._reasons.due())
         if annotations:
             self._to.writer.tell(Annotate(self._around.me, annotations))
+
+    def _claimer(self, uuid: str, capabilities: Capabilities) -> Claimer:
+        """What decides now whether we claim."""
+        held = None
+        if self._outlook is not None and self._settings.max_claimed == 0:
+            # With `max_claimed` it might claim no more if it had all the nodes of the world.
+            held = self._outlook.held
+        return Claimer(uuid, capabilities, self._room(), self._children.load, held)
+
+    def _see_off(self, containers: tuple[Container, ...], now: float) -> None:
+        """What of the queue is not looked at any more is another's to explain, and the API removes our words when it
+        starts; or it has too many before it now, and our old words would stay as if they were of today."""
+        seen = {container.uuid for container in containers}
+        last = containers[-1] if len(containers) == EXPLAINED else None
+        for uuid, container in self._unclaimed.items():
+            if uuid in seen or uuid in self._children:
+                continue
+            if last is not None and urgency(container) > urgency(last):
+                self._reasons.say_last(uuid, outrun(now))
+            else:
+                self._reasons.drop(uuid)
 
     def _relist(self) -> None:
         self._tick(Relist(), self._settings.relist_seconds)

@@ -15,6 +15,8 @@ from nodemanager.reason import Reason
 class _Entry:
     reason: Reason | None
     written: Reason | None = None
+    is_last: bool = False
+    """Nothing more will be said of it."""
 
 
 class ReasonBook:
@@ -44,6 +46,11 @@ class ReasonBook:
         entry.reason = reason
         self._changed.add(uuid)
 
+    def say_last(self, uuid: str, reason: Reason) -> None:
+        """`reason` takes the place of the last one, and is all that we say of it from now on."""
+        self.note(uuid, reason)
+        self._entries[uuid].is_last = True
+
     def drop(self, uuid: str) -> None:
         """The container is no longer ours to speak about; the API removed its annotation itself."""
         self._entries.pop(uuid, None)
@@ -66,6 +73,8 @@ class ReasonBook:
             elif not entry.reason.same_as(entry.written):
                 annotations.append(Annotation(uuid, entry.reason))
                 entry.written = entry.reason
+            if entry.is_last:
+                self._entries.pop(uuid, None)
         self._changed.clear()
         return annotations
 

@@ -13,6 +13,7 @@ from enum import Enum, StrEnum
 from nodemanager.model import Container, ContainerState
 from nodemanager.outcome import End, EndKind, Outcome, judge, judge_job
 from nodemanager.reason import Reason, ReasonToken
+from nodemanager.schedulers.jobs import JobReport
 
 
 class JobPhase(Enum):
@@ -172,13 +173,11 @@ def outcome(situation: Situation, tempfail_exits: frozenset[int]) -> Outcome:
     return judge(end, tempfail_exits) if situation.runner_id else judge_job(end)
 
 
-def wait_reason(
-    situation: Situation, words: str, trouble: Reason | None, now: float
-) -> Reason | None:
+def wait_reason(situation: Situation, job: JobReport | None, now: float) -> Reason | None:
     """Why the claimed container is not running, or None when it is or is over.
 
-    `words` are the scheduler's own for a waiting job; `trouble` is what the scheduler actor says about
-    a submission it could not make (a limit, no answer), and stands for as long as it lasts.
+    `job` is what the scheduler actor said last: the scheduler's words for a job that waits, and for one that could not
+    be submitted yet (a limit, no answer) its trouble, which stands for as long as it lasts.
     """
     container = situation.container
     if container.state.is_final or container.state is ContainerState.RUNNING:
@@ -187,10 +186,7 @@ def wait_reason(
         return Reason(ReasonToken.CANCELLING, "its job is being cancelled", since=now)
     match situation.phase:
         case JobPhase.WAITING:
-            sentence = (
-                f"its job waits in the queue: {words}" if words else "its job waits in the queue"
-            )
-            return Reason(ReasonToken.SCHEDULER_WAIT, sentence, since=now)
+            return replace(_in_the_queue(job), since=now)
         case JobPhase.RUNNING:
             return Reason(
                 ReasonToken.STARTING,
@@ -201,9 +197,29 @@ def wait_reason(
             return Reason(
                 ReasonToken.STARTING, "its job ended; its end is being recorded", since=now
             )
-        case _ if trouble is not None:
-            return replace(trouble, since=now)
-        case _:
+        case _ if job is not None and job.trouble is not None:
+            return replace(job.trouble, since=now)
+        case JobPhase.UNKNOWN:
             return Reason(
-                ReasonToken.SUBMITTING, "its job is being submitted to the scheduler", since=now
+                ReasonToken.SUBMITTING, "its job is being looked for in the scheduler", since=now
             )
+        case _:
+            words = _ON_ITS_WAY.get(
+                next_step(situation), "its job is being submitted to the scheduler"
+            )
+            return Reason(ReasonToken.SUBMITTING, words, since=now)
+
+
+def _in_the_queue(job: JobReport | None) -> Reason:
+    if job is not None and job.waits_for is not None:
+        return job.waits_for
+    words = "" if job is None else job.words
+    sentence = "its job waits in the queue"
+    return Reason(ReasonToken.SCHEDULER_WAIT, f"{sentence}: {words}" if words else sentence)
+
+
+_ON_ITS_WAY = {
+    Step.GET_TOKEN: "the API is asked for a token for its runner",
+    Step.GET_WORK: "the API is asked what its command is",
+    Step.WRITE: "its end is being recorded",
+}

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nodemanager.dispatch.claiming import explain_delay
 from nodemanager.model import ContainerState, RequestState, format_seconds, parse_time
 from nodemanager.reason import Reason, Tier
+from nodemanager.reason.queued import delayed
 from nodemanager.runs.request_file import RequestSpec
 
 Record = Mapping[str, Any]
@@ -195,7 +195,7 @@ def _words(standing: Standing, now: float) -> str:
     run_after = container.get("run_after")
     if run_after and parse_time(run_after) > now:
         fails = int(container.get("temp_fails") or 0)
-        return explain_delay(error, fails, parse_time(run_after), now).line(now)
+        return delayed(error, fails, parse_time(run_after), now).line(now)
     # What is written as a reason is what lasts; until then the state says enough.
     return "not looked at yet" if state == ContainerState.QUEUED else "claimed, on its way"
 

@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from nodemanager.model import Finding, JobState, Node, NodeSize, Properties, Resources
 from nodemanager.outcome import End
+from nodemanager.reason import Reason
 from nodemanager.work import Work
 
 
@@ -65,6 +66,9 @@ class Job:
     becomes Running under this id, and the job's end is its own. Empty for a runner, which reports for itself."""
     hopeless: str = ""
     """Why a job that waits will never start. Its owner cancels it; its end then says what was the matter."""
+    waits_for: Reason | None = None
+    """What `reason` means, where the module knows: a sentence to act on, with the token that fits, numbers, advice and
+    whose knob it is (`nodemanager.reason`). `since` is the reader's to fill in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ class JobReport:
     """See `Job.runner_id`."""
     hopeless: str = ""
     """See `Job.hopeless`."""
+    waits_for: Reason | None = None
+    """See `Job.waits_for`."""
 
 
 class _Stage(Enum):
@@ -123,7 +125,14 @@ class JobBook(Generic[Owner]):
         for name in earlier:
             if name in self._live:
                 self._cancels[name] = None
-        return []
+        if not earlier:
+            return []
+        trouble = Reason(
+            ReasonToken.SUBMITTING,
+            "it is submitted when no job of the attempt before is left in the scheduler",
+        )
+        report = JobReport(spec.name, JobState.UNKNOWN, trouble=trouble)
+        return self._tell(spec.name, self._entries[spec.name], report)
 
     def seek(self, name: str, owner: Owner, now: float) -> list[tuple[Owner, JobReport]]:
         """Find out whether the job exists; the answer comes with the next complete poll."""
@@ -378,6 +387,7 @@ def _report(job: Job) -> JobReport:
         end,
         runner_id=job.runner_id,
         hopeless=job.hopeless,
+        waits_for=job.waits_for,
     )
 
 

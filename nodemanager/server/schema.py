@@ -177,6 +177,8 @@ CONTAINER_FIELDS = (
     _time("run_after", "It is not claimed before."),
     _boolean("hold", "It waits until an operator releases it.", default=False),
     _boolean("given_back", "It was handed back before it ran.", default=False),
+    _string("avoid_dispatcher", "The dispatcher that handed the attempt before it back."),
+    _time("avoid_until", "Until then it is not offered to that one."),
     _string("runner_id", "The one runner process that may run it."),
     _string("scheduler_job", "Batch and task index when it is part of an array job."),
     _time("locked_at", "When it was claimed."),
@@ -200,8 +202,6 @@ CONTAINER_FIELDS = (
     _hidden("secret_mounts", FieldType.JSON_OBJECT, "Wiped at the final state.", {}),
     _hidden("runtime_token", FieldType.TEXT, "Wiped at the final state."),
     _hidden("shape_id", FieldType.INTEGER, "Row of `shapes`: what it asks of a node."),
-    _hidden("avoid_dispatcher", FieldType.STRING, "The dispatcher that gave it back."),
-    _hidden("avoid_until", FieldType.DATETIME, "Until then it is not offered to that one."),
     _hidden("claim_id", FieldType.STRING, "The claim call that took it."),
     _hidden("change_seq", FieldType.INTEGER, "Its place in its dispatcher's changes.", 0),
 )

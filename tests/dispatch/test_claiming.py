@@ -5,9 +5,12 @@ from hypothesis import strategies as st
 
 from nodemanager.dispatch.claiming import (
     CLAIM_BATCH,
+    Claimer,
     Load,
     claim_limit,
+    explain_queue,
     explain_unclaimed,
+    urgency,
 )
 from nodemanager.dispatch.reasons import ReasonBook
 from nodemanager.fit import can_run, capabilities_of
@@ -67,21 +70,70 @@ def test_a_drained_node_still_counts_for_what_can_run_at_all() -> None:
     assert capabilities_of([drained, down]) == Capabilities((Resources(8, 8),), ("p",))
 
 
-@given(st.integers(0, 12), st.none() | st.floats(0, 200), st.integers(0, 3))
-def test_who_is_not_explained_can_be_claimed_now(
-    cores: int, run_after: float | None, limit: int
+ME = "zzzzz-bmxii-000000000000001"
+CLAIMER = Claimer(ME, ROOMY, limit=1, load=Load(1, 1))
+
+queued = st.builds(
+    Container,
+    uuid=st.uuids().map(str),
+    state=st.just(ContainerState.QUEUED),
+    priority=st.integers(1, 3),
+    resources=st.builds(Resources, st.integers(1, 12), st.just(1)),
+    created_at=st.integers(0, 3).map(float),
+    run_after=st.none() | st.integers(0, 200).map(float),
+    hold=st.booleans(),
+    error=st.sampled_from(("", "attempt 1 ended TempFail")),
+    avoid=st.sampled_from((None, ME, "zzzzz-bmxii-000000000000002")),
+    avoid_until=st.integers(0, 200).map(float),
+)
+
+
+def claimable(container: Container, now: float) -> bool:
+    """What a claim of ours gives out, as `nodemanager.server.queue` has it."""
+    return (
+        can_run(container, ROOMY)
+        and not container.hold
+        and (container.run_after is None or container.run_after <= now)
+        and (container.avoid != ME or container.avoid_until <= now)
+    )
+
+
+@given(st.lists(queued, max_size=12, unique_by=lambda c: c.uuid), st.integers(0, 5))
+def test_who_is_not_explained_is_just_what_a_claim_would_return(
+    containers: list[Container], limit: int
 ) -> None:
-    container = replace(QUEUED, resources=Resources(cores, 1), run_after=run_after)
-    reason = explain_unclaimed(container, ROOMY, limit, Load(1, 1), now=100.0)
-    due = run_after is None or run_after <= 100.0
-    assert (reason is None) is (can_run(container, ROOMY) and due and limit > 0)
+    queue = sorted(containers, key=urgency)
+    told = explain_queue(queue, replace(CLAIMER, limit=limit), now=100.0)
+    claimed = [c.uuid for c in queue if claimable(c, 100.0)][:limit]
+    assert [uuid for uuid, reason in told.items() if reason is None] == claimed
+    assert list(told) == [c.uuid for c in queue]
+
+
+@given(queued)
+def test_while_claims_are_paused_nothing_is_without_a_reason(container: Container) -> None:
+    paused = replace(CLAIMER, paused="ada: upgrade")
+    reason = explain_unclaimed(container, paused, now=100.0)
+    assert reason is not None
+    if claimable(container, 100.0):
+        assert reason.token is ReasonToken.CLAIMS_PAUSED
+        assert "ada: upgrade" in reason.sentence
+        assert reason.facts == {"paused": "ada: upgrade"}
+
+
+def test_what_was_handed_back_waits_for_others() -> None:
+    avoided = replace(QUEUED, avoid=ME, avoid_until=160.0)
+    reason = explain_unclaimed(avoided, CLAIMER, now=100.0)
+    assert reason is not None
+    assert reason.token is ReasonToken.GIVEN_BACK
+    assert reason.next_attempt_at == 160.0
+    assert explain_unclaimed(avoided, CLAIMER, now=160.0) is None
 
 
 def test_backoff_and_run_after_are_told_apart() -> None:
     later = replace(QUEUED, run_after=160.0)
-    asked = explain_unclaimed(later, ROOMY, 1, Load(0, 0), now=100.0)
+    asked = explain_unclaimed(later, CLAIMER, now=100.0)
     failed = replace(later, error="exited with 75, which asks for another try", temp_fails=2)
-    backoff = explain_unclaimed(failed, ROOMY, 1, Load(0, 0), now=100.0)
+    backoff = explain_unclaimed(failed, CLAIMER, now=100.0)
     assert asked is not None
     assert backoff is not None
     assert asked.token is ReasonToken.RUN_AFTER
@@ -93,9 +145,10 @@ def test_backoff_and_run_after_are_told_apart() -> None:
 
 def test_what_keeps_nodes_from_being_booted_keeps_us_from_claiming() -> None:
     brake = Reason(ReasonToken.BOOT_BRAKE, "5 nodes in a row came to nothing", since=17.0)
-    told = explain_unclaimed(QUEUED, ROOMY, 0, Load(1, 1), now=100.0, held=brake)
+    braked = replace(CLAIMER, held=brake)
+    told = explain_unclaimed(QUEUED, replace(braked, limit=0), now=100.0)
     assert told == replace(brake, since=100.0)
-    assert explain_unclaimed(QUEUED, ROOMY, 1, Load(1, 1), now=100.0, held=brake) is None
+    assert explain_unclaimed(QUEUED, braked, now=100.0) is None
 
 
 def reason(sentence: str, since: float = 0.0) -> Reason:
@@ -146,3 +199,13 @@ class TestReasonBook:
         book.note(UUID, reason("a"))
         book.drop(UUID)
         assert book.due() == []
+
+    def test_a_last_word_is_written_and_forgotten(self) -> None:
+        book = ReasonBook()
+        book.note(UUID, reason("a"))
+        book.due()
+        book.say_last(UUID, reason("b"))
+        assert [a.reason for a in book.due()] == [reason("b")]
+        assert book.get(UUID) is None
+        book.note(UUID, reason("b"))
+        assert [a.reason for a in book.due()] == [reason("b")], "it came back"

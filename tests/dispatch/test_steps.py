@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,9 +15,10 @@ from nodemanager.dispatch.steps import (
     outcome,
     wait_reason,
 )
-from nodemanager.model import Container, ContainerState, Resources
+from nodemanager.model import Container, ContainerState, JobState, Resources
 from nodemanager.outcome import DEFAULT_TEMPFAIL_EXITS, End, EndKind
-from nodemanager.reason import ReasonToken
+from nodemanager.reason import Reason, ReasonToken
+from nodemanager.schedulers.jobs import JobReport
 
 UUID = "zzzzz-dz642-000000000000001"
 LOCKED = Container(UUID, ContainerState.LOCKED, 5, Resources(1, 1), 0.0)
@@ -164,16 +166,48 @@ def test_whatever_is_written_is_final_and_allowed(situation: Situation) -> None:
             assert situation.collected
 
 
-@given(situations)
-def test_whoever_is_claimed_and_does_not_run_has_a_reason(situation: Situation) -> None:
-    reason = wait_reason(situation, "Resources", None, 1.0)
+def waiting(words: str = "Resources", waits_for: Reason | None = None) -> JobReport:
+    return JobReport(UUID, JobState.WAITING, words=words, waits_for=waits_for)
+
+
+@given(situations, st.none() | st.just(waiting()))
+def test_whoever_is_claimed_and_does_not_run_has_a_reason(
+    situation: Situation, report: JobReport | None
+) -> None:
+    reason = wait_reason(situation, report, 1.0)
     assert (reason is None) is (
         situation.container.state.is_final or situation.container.state is ContainerState.RUNNING
     )
+    assert reason is None or reason.since == 1.0
 
 
 def test_the_schedulers_words_are_in_the_reason() -> None:
-    reason = wait_reason(Situation(LOCKED, JobPhase.WAITING), "Resources", None, 1.0)
+    reason = wait_reason(Situation(LOCKED, JobPhase.WAITING), waiting(), 1.0)
     assert reason is not None
     assert reason.token is ReasonToken.SCHEDULER_WAIT
     assert "Resources" in reason.sentence
+
+
+def test_what_a_module_makes_of_its_words_is_the_reason() -> None:
+    known = Reason(ReasonToken.SCHEDULER_HOLD, "held by an administrator", {"word": "JobHeldAdmin"})
+    reason = wait_reason(Situation(LOCKED, JobPhase.WAITING), waiting(waits_for=known), 1.0)
+    assert reason == replace(known, since=1.0)
+
+
+@pytest.mark.parametrize(
+    ("situation", "words"),
+    [
+        (Situation(LOCKED, JobPhase.UNKNOWN), "looked for"),
+        (Situation(LOCKED, JobPhase.NONE), "token"),
+        (Situation(LOCKED, JobPhase.NONE, has_token=True, needs_work=True), "command"),
+        (Situation(LOCKED, JobPhase.NONE, has_token=True), "being submitted"),
+        (Situation(LOCKED, JobPhase.SUBMITTING), "being submitted"),
+    ],
+)
+def test_on_its_way_to_the_scheduler_it_says_how_far_it_is(
+    situation: Situation, words: str
+) -> None:
+    reason = wait_reason(situation, None, 1.0)
+    assert reason is not None
+    assert reason.token is ReasonToken.SUBMITTING
+    assert words in reason.sentence
