@@ -190,6 +190,8 @@ _PLAIN = re.compile(r"[^\s\"=\[\]]+")
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = ",".join(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 

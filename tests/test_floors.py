@@ -32,7 +32,7 @@ FLOORS = [
     {"dispatch"},
     {"elastic", "status", "reach"},
     {"runs", "daemon"},
-    {"check", "probe", "serve", "dry_run"},
+    {"check", "probe", "serve", "herald", "reload", "dry_run"},
     {"cli"},
     {"launcher"},
 ]

@@ -100,6 +100,7 @@ class SchedulerActor(Actor):
         self._poll_pace = PollPace(pace.poll_seconds, pace.max_poll_seconds)
         self._plan = PollPlan(clock.elapsed(), pace.poll_seconds)
         self._silent_since: float | None = None
+        self._has_answered = False
         self._budget = Budget(pace.commands_per_second, clock.elapsed())
         self._is_short = False
         """Jobs were left to a later turn, for want of commands in the budget."""
@@ -331,10 +332,25 @@ class SchedulerActor(Actor):
     # Patience.
 
     def _is_heard(self) -> None:
-        if self._silent_since is not None:
+        if not self._has_answered:
+            self._has_answered = True
+            self._log_version()
+        elif self._silent_since is not None:
             log.warning("the scheduler answers again", extra={"action": "scheduler_back"})
         self._silent_since = None
         self._plan = after_answer(self._plan, self._poll_pace, self._clock.elapsed())
+
+    def _log_version(self) -> None:
+        try:
+            version = self._scheduler.version()
+        except SchedulerError as error:
+            version = f"of unknown version: {error}"
+        log.info(
+            "the scheduler answers: %s%s",
+            self._title,
+            f" ({version})" if version else "",
+            extra={"action": "scheduler_found", "scheduler": self._title, "version": version},
+        )
 
     def _is_silent(self, error: str) -> None:
         now = self._clock.elapsed()

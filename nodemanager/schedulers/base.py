@@ -177,6 +177,13 @@ class Scheduler(abc.ABC):
     def check(self) -> Sequence[Finding]:
         """Look at commands, versions, directories and limits; change nothing."""
 
+    def version(self) -> str:
+        """What the scheduler calls itself, such as ``Slurm 22.05.8``; empty where there is nothing to tell.
+
+        Asked once, after the first poll that was answered.
+        """
+        return ""
+
     @abc.abstractmethod
     def submit(self, jobs: Sequence[JobSpec]) -> Sequence[Submission]:
         """Submit all of `jobs`, answering for each, in order.

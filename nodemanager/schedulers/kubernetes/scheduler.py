@@ -98,6 +98,10 @@ class KubernetesScheduler(Scheduler):
         """Look at the server, our rights, and what the options name."""
         return findings(self._client, self._options)
 
+    def version(self) -> str:
+        """As the API server says."""
+        return f"Kubernetes {self._client.version()}"
+
     def submit(self, jobs: Sequence[JobSpec]) -> Sequence[Submission]:
         """A pod for each, several at a time; a name that is taken is ours already."""
         self._look()

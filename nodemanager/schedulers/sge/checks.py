@@ -20,22 +20,22 @@ _COMMANDS = ("qsub", "qstat", "qdel", "qalter", "qhost", "qmod", "qconf")
 
 def find_dialect(commands: Commands, options: SgeOptions) -> Dialect:
     """Which of the relatives this is; one that is not known is taken for Son of Grid Engine."""
-    return dialect_of(_banner(commands, options)) or DIALECTS[0]
+    return dialect_of(banner(commands, options)) or DIALECTS[0]
 
 
 def findings(commands: Commands, options: SgeOptions, cluster_id: str) -> Sequence[Finding]:
     """See the module's docstring."""
     try:
-        banner = _banner(commands, options)
+        said = banner(commands, options)
         master = commands.run(options.command("qconf"), "-sss").or_raise().strip()
     except SchedulerError as error:
         return (Finding("Grid Engine", problem=f"it does not answer: {error}"),)
-    dialect = dialect_of(banner)
+    dialect = dialect_of(said)
     found = [
-        Finding("Grid Engine", f"{banner}, master on {master}, cluster {cluster_id}"),
+        Finding("Grid Engine", f"{said}, master on {master}, cluster {cluster_id}"),
         Finding(
             "dialect",
-            dialect.name if dialect else f"{banner} is not known and taken for {DIALECTS[0].name}",
+            dialect.name if dialect else f"{said} is not known and taken for {DIALECTS[0].name}",
         ),
         _commands_finding(options),
         Finding("spool", str(options.spool), write_problem(options.spool)),
@@ -48,7 +48,8 @@ def findings(commands: Commands, options: SgeOptions, cluster_id: str) -> Sequen
     return tuple(found)
 
 
-def _banner(commands: Commands, options: SgeOptions) -> str:
+def banner(commands: Commands, options: SgeOptions) -> str:
+    """How qstat introduces itself: the first line of its help."""
     answer = commands.run(options.command("qstat"), "-help")
     return (answer.output.strip() or answer.complaint.strip()).partition("\n")[0].strip()
 

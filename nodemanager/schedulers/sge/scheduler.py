@@ -23,7 +23,7 @@ from nodemanager.schedulers.jobfiles import JobFiles
 from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.accounting import AccountingFile
 from nodemanager.schedulers.sge.answers import Details, job_details, job_rows, names_listed
-from nodemanager.schedulers.sge.checks import find_dialect, findings
+from nodemanager.schedulers.sge.checks import banner, find_dialect, findings
 from nodemanager.schedulers.sge.elastic import ElasticHosts
 from nodemanager.schedulers.sge.ends import Ends
 from nodemanager.schedulers.sge.hosts import Hosts
@@ -79,6 +79,10 @@ class GridEngineScheduler(Scheduler):
     def check(self) -> Sequence[Finding]:
         """Look at the commands, the cell and the files; change nothing."""
         return findings(self._commands, self._options, self.context.cluster_id)
+
+    def version(self) -> str:
+        """The first line of `qstat -help`."""
+        return banner(self._commands, self._options)
 
     # Jobs.
 

@@ -76,6 +76,10 @@ class SlurmScheduler(Scheduler):
         """Look at commands, versions, directories and limits."""
         return findings(self._options, self._controller)
 
+    def version(self) -> str:
+        """As slurmctld says."""
+        return f"Slurm {self._controller.config().get('SLURM_VERSION', 'of unknown version')}"
+
     def submit(self, jobs: Sequence[JobSpec]) -> Sequence[Submission]:
         """As arrays where jobs are alike, through slurmrestd where there is one, else by sbatch."""
         ids = self._roster.ids()
