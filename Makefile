@@ -64,6 +64,7 @@ docs: $(STAMP) ## write the example config and the reference pages anew
 	$(BIN)/python -m nodemanager.config --reference > docs/reference/configuration.md
 	$(BIN)/python -m nodemanager.server.reference > docs/reference/api.md
 	$(BIN)/python -m nodemanager.reason.reference > docs/reference/reasons.md
+	$(BIN)/python -m nodemanager.status.metrics_reference > docs/reference/metrics.md
 
 site: $(STAMP) ## the documentation as a site, in build/site
 	$(BIN)/sphinx-build -q -W -n --keep-going -b html docs build/site

@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
@@ -41,15 +42,33 @@ _BOOT_SECONDS = (1, 5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 1800, 3
 _PACKING_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What there is to know of a metric beside its values, for the reference and for tests."""
+
+    name: str
+    """Without the prefix, as a reader of samples knows it."""
+    kind: str
+    doc: str
+    labels: tuple[str, ...]
+
+
+DECLARED: list[Declared] = []
+"""Every metric below, in order."""
+
+
 def _counter(name: str, doc: str, *labels: str) -> Counter:
+    DECLARED.append(Declared(name, "counter", doc, labels))
     return Counter(PREFIX + name, doc, labels, registry=REGISTRY)
 
 
 def _gauge(name: str, doc: str, *labels: str) -> Gauge:
+    DECLARED.append(Declared(name, "gauge", doc, labels))
     return Gauge(PREFIX + name, doc, labels, registry=REGISTRY)
 
 
 def _histogram(name: str, doc: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    DECLARED.append(Declared(name, "histogram", doc, labels))
     return Histogram(PREFIX + name, doc, labels, buckets=buckets, registry=REGISTRY)
 
 
@@ -75,7 +94,7 @@ CONTAINERS_FINISHED = _counter(
 CONTAINER_STAGE_SECONDS = _histogram(
     "container_stage_duration_seconds",
     "How long containers were in each stage: claim (from creation, or run_after if later, to claimed), submit (to "
-    "a job that the scheduler accepted), start (to Running), run (to the final state).",
+    "a job that the scheduler accepted), start (to Running), run (to the final state), as the dispatcher heard of it.",
     _WAIT_SECONDS,
     "stage",
 )
@@ -95,7 +114,8 @@ API_CALL_SECONDS = _histogram(
     "method",
 )
 LAST_PING = _gauge(
-    "last_ping_timestamp_seconds", "When the last ping was sent that renewed the lease."
+    "last_ping_timestamp_seconds",
+    "When the last ping was sent that renewed the lease; before the first one, when the actors were started.",
 )
 CLAIMS_PAUSED = _gauge(
     "claims_paused",
@@ -136,8 +156,9 @@ SCHEDULER_COMMAND_SECONDS = _histogram(
 )
 LAST_POLL = _gauge(
     "last_poll_timestamp_seconds",
-    "When each source was last asked with success: scheduler, cloud, changes (of our containers, at the API), queue "
-    "(at the API). The label scheduler says which of several.",
+    "When each source was last asked with success (before the first time, when the actors were started): scheduler, "
+    "cloud, changes (of our containers, at the API, which holds the call open), queue (at the API). The label "
+    "scheduler says which of several.",
     "source",
     "scheduler",
 )

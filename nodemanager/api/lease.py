@@ -55,6 +55,7 @@ class LeaseActor(ApiActor[Api]):
         self._me: Identity | None = None
         self._capabilities = Capabilities(())
         self._offer: Capabilities | None = None
+        metrics.LAST_PING.set(clock.wall())
 
     def on_receive(self, message: Any) -> None:
         """Register, or ping; both again and again until the API answers."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from nodemanager.api.connection import list_all, list_those
 from nodemanager.cli.site import Site
-from nodemanager.dispatch.claiming import explain_delay
 from nodemanager.model import Container, ContainerState, format_time, parse_time
 from nodemanager.reason import Reason, ReasonToken
+from nodemanager.reason.queued import delayed, on_hold
 
 _FIELDS = (
     "uuid",
@@ -136,15 +136,9 @@ def unsaid(container: Container, now: float) -> Reason:
     if container.state is ContainerState.LOCKED:
         return Reason(ReasonToken.SUBMITTING, "it is claimed, and on its way", since=since)
     if container.hold:
-        why = f": {container.error}" if container.error else ""
-        return Reason(
-            ReasonToken.ON_HOLD,
-            f"it is on hold{why}",
-            advice="an operator releases it: arvados-node-manager release UUID",
-            since=since,
-        )
+        return on_hold(container.error, since)
     if container.run_after is not None and container.run_after > now:
-        return explain_delay(container.error, container.temp_fails, container.run_after, since)
+        return delayed(container.error, container.temp_fails, container.run_after, since)
     return Reason(ReasonToken.NOT_SEEN, "no dispatcher has looked at it yet", since=since)
 
 

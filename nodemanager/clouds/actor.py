@@ -126,6 +126,7 @@ class CloudActor(Actor):
                 self._idle.extend(refs)
             case FollowCloud(subscriber):
                 self._subscriber = subscriber
+                metrics.LAST_POLL.labels("cloud", "").set(self._clock.wall())
             case CreateNode():
                 self._creates.append(message)
             case DestroyNode():

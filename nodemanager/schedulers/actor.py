@@ -104,6 +104,7 @@ class SchedulerActor(Actor):
         self._budget = Budget(pace.commands_per_second, clock.elapsed())
         self._is_short = False
         """Jobs were left to a later turn, for want of commands in the budget."""
+        metrics.LAST_POLL.labels("scheduler", self._title).set(clock.wall())
 
     def on_stop(self) -> None:
         """Let go of the module; jobs stay."""

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 
 from nodemanager.actors.watchdog import Pulse
 from nodemanager.config import Config
-from nodemanager.dispatch.dispatcher import EXPLAINED
 from nodemanager.dispatch.messages import Status
 from nodemanager.model import ContainerState, format_seconds
 from nodemanager.nodes.messages import NodesStatus
 from nodemanager.nodes.states import NodePhase
 from nodemanager.reason import Reason
+from nodemanager.reason.queued import EXPLAINED
 from nodemanager.status.look import DaemonLook
 
 MISSED_ROUNDS = 3

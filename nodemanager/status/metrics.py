@@ -78,6 +78,12 @@ class Family:
     labels: tuple[str, ...] = ()
     is_counter: bool = False
 
+    @property
+    def declared(self) -> metrics.Declared:
+        """What there is to know beside its values."""
+        kind = "counter" if self.is_counter else "gauge"
+        return metrics.Declared(self.name, kind, self.doc, self.labels)
+
     def metric(self, reading: Reading) -> Metric:
         """With its samples."""
         kind = CounterMetricFamily if self.is_counter else GaugeMetricFamily
@@ -325,6 +331,11 @@ FAMILIES: tuple[Family, ...] = (
         "cost_per_hour",
         "What the nodes that are here or booting cost, in the currency of the config file's prices.",
         _of_nodes(lambda nodes: nodes.price),
+    ),
+    Family(
+        "cost_limited_containers",
+        "Containers that wait since [Daemon] max_total_price allows no more nodes.",
+        _one(lambda reading: None if reading.waits is None else reading.waits.too_dear),
     ),
     Family(
         "cost_limit_per_hour",

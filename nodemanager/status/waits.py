@@ -26,6 +26,8 @@ class Waits:
     """Those it has claimed."""
     queued: Mapping[str, int]
     """Those it sees in the queue."""
+    too_dear: int
+    """Those, claimed or not, that `[Daemon] max_total_price` keeps from getting a node."""
     longest_seconds: Mapping[str, float]
     """Since the container that has waited longest could have run; for tokens that somebody waits for."""
 
@@ -36,25 +38,32 @@ def waits_of(status: Status, now: float) -> Waits:
     claimed: Counter[str] = Counter()
     queued: Counter[str] = Counter()
     oldest: dict[str, float] = {}
+    too_dear = 0
     for held in status.containers:
         container, reason = held.container, held.reason
         states[container.state] += 1
         if reason is not None:
             token = reason.token.value
             claimed[token] += 1
+            too_dear += _is_too_dear(reason)
             oldest[token] = min(due_at(container), oldest.get(token, now))
     for seen in status.queued:
         states[ContainerState.QUEUED] += 1
         token = _token(seen.reason)
         queued[token] += 1
+        too_dear += seen.reason is not None and _is_too_dear(seen.reason)
         oldest[token] = min(due_at(seen.container), oldest.get(token, now))
     longest = {token: now - at for token, at in oldest.items()}
-    return Waits(states, claimed, queued, longest)
+    return Waits(states, claimed, queued, too_dear, longest)
 
 
 def due_at(container: Container) -> float:
     """Since when it could run as far as its owner is concerned: its creation, or its run_after if that is later."""
     return max(container.created_at, container.run_after or 0.0)
+
+
+def _is_too_dear(reason: Reason) -> bool:
+    return reason.token is ReasonToken.NODE_LIMIT and "max_total_price" in reason.facts
 
 
 def _token(reason: Reason | None) -> str:
