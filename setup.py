@@ -20,7 +20,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["nodemanager", "nodemanager.*"]),
-    package_data={"nodemanager": ["py.typed", "clouds/boot.sh"]},
+    package_data={"nodemanager": ["py.typed", "clouds/boot.sh", "status/page/*"]},
     install_requires=[
         # What the daemon stands on.
         "pykka>=4.5,<5",

@@ -22,6 +22,7 @@ from nodemanager.actors.watchdog import Feed, Pulse, Watchdog
 from nodemanager.api.client import ArvadosApi
 from nodemanager.api.endpoint import Endpoint
 from nodemanager.api.files import ContainerFiles
+from nodemanager.api.story import Story
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.clouds.actor import CloudActor
 from nodemanager.clouds.make import LOOPBACK, cloud_dir
@@ -49,6 +50,8 @@ from nodemanager.schedulers.make import (
     scheduler_sites,
 )
 from nodemanager.status.look import DaemonLook, OperatorMessage
+from nodemanager.status.records import DispatcherEntry, Records
+from nodemanager.status.tally import work_counts
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +80,7 @@ class Daemon:
         self._watchdog = Watchdog(self._clock, config.daemon.watchdog, last_resort=True, feed=feed)
         self._stopping = False
         self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
+        self._records = Records(endpoint, config.runner.store, config.arvados.timeout)
 
     def start(self) -> None:
         """Start all actors. What fails later is started again by the supervisor.
@@ -138,6 +142,7 @@ class Daemon:
             clouds=ask(CloudActor, GetCloudCounts()),
             failures=failure_counts(),
             stopping=self._stopping,
+            work=work_counts(),
         )
 
     def pulse(self) -> Pulse:
@@ -150,6 +155,18 @@ class Daemon:
         if arbiter is None:
             raise NodeManagerError("no nodes are booted here, or the daemon is just starting anew")
         tell_if_alive(arbiter, message)
+
+    def story(self, uuid: str) -> Story:
+        """All that the API tells of a container; raises `ApiError`."""
+        return self._records.story(uuid)
+
+    def log_tail(self, uuid: str) -> bytes:
+        """The ends of what a container wrote; raises `ApiError`."""
+        return self._records.log_tail(uuid)
+
+    def dispatchers(self) -> tuple[DispatcherEntry, ...]:
+        """Every dispatcher that the API knows; raises `ApiError`."""
+        return self._records.dispatchers()
 
     def _group(self, timeout: float) -> Sequence[pykka.ActorRef[Any]]:
         """The actors of the dispatcher; none while they are being started anew."""

@@ -84,6 +84,7 @@ CONTAINER_RETRIES = _counter(
     "Claimed containers that are another attempt, by how the attempt before ended: temp (TempFail), perm (PermFail).",
     "kind",
 )
+CONTAINERS_STARTED = _counter("containers_started_total", "Containers that became Running.")
 CONTAINERS_FINISHED = _counter(
     "containers_finished_total",
     "Containers let go, by final state (Abandoned: this dispatcher was declared lost before) and by how their "

@@ -331,6 +331,8 @@ class ContainerActor(Actor):
         stage = stage_of(self._situation)
         if stage is self._stage:
             return
+        if stage is Stage.RUN:
+            metrics.CONTAINERS_STARTED.inc()
         now = self._around.clock.elapsed()
         if self._stage_since is not None and (stage is not Stage.OVER or self._stage is Stage.RUN):
             seconds = now - self._stage_since

@@ -285,3 +285,5 @@ class NodesStatus:
     idle_times: Mapping[str, float] = field(default_factory=dict)
     """For how many seconds each idle node has been idle, by host name."""
     bootable_cores: int = 0
+    sizes: tuple[NodeSize, ...] = ()
+    """All that are configured, cheapest first."""

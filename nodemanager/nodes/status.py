@@ -37,4 +37,5 @@ def status_of(
             node.host: now - node.idle_since for node in stock.nodes if node.idle_since is not None
         },
         bootable_cores=bootable_cores(stock, policy),
+        sizes=stock.sizes,
     )

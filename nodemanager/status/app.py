@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nodemanager.status.answers import HANDLERS, json_response
-from nodemanager.status.document import status_document
+from nodemanager.status.details import detail_routes
 from nodemanager.status.health_routes import health_routes
-from nodemanager.status.look import DaemonLook
 from nodemanager.status.operators import operator_routes
+from nodemanager.status.page import page_routes
 from nodemanager.status.parts import Parts
 from nodemanager.status.scrape import Scrape
 
@@ -30,6 +30,8 @@ def create_app(parts: Parts) -> Starlette:
             Route("/metrics", Scrape(parts).answer),
             Route("/_health/ping", answers.ping),
             *health_routes(parts),
+            *page_routes(parts),
+            *detail_routes(parts),
             *operator_routes(parts),
         ],
         exception_handlers=HANDLERS,
@@ -44,15 +46,11 @@ class _Answers:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._shown: tuple[DaemonLook, Response] | None = None
 
     async def status(self, request: Request) -> Response:
         """What the daemon is doing; made once for each look, however many read it."""
         self._parts.access.admit_reader(request)
-        look = await self._parts.asker.look()
-        if self._shown is None or self._shown[0] is not look:
-            self._shown = look, json_response(status_document(look, self._parts.settings))
-        return self._shown[1]
+        return self._parts.board.status(await self._parts.asker.look())
 
     async def ping(self, request: Request) -> Response:
         """Whether this server answers; nobody else is asked."""

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nodemanager.actors.watchdog import Pulse
 from nodemanager.clock import Clock
-from nodemanager.errors import NodeManagerError
+from nodemanager.errors import ApiRefused, NodeManagerError
 from nodemanager.model import format_seconds
 from nodemanager.status.look import DaemonLook, OperatorMessage, Source
 
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 SHARED_SECONDS = 1.0
 """So long a look is shown to all who ask; as Go's dispatcher does."""
+MAX_READING = 4
+"""So many threads may be asking the API at a time."""
 
 _Result = TypeVar("_Result")
 
@@ -58,6 +60,7 @@ class Asker:
         self._running: _Look | None = None
         self._kept: _Kept | None = None
         self._epoch = 0
+        self._reading = 0
 
     async def look(self) -> DaemonLook:
         """A look that is younger than `SHARED_SECONDS`; raises `NoAnswer`."""
@@ -90,6 +93,27 @@ class Asker:
         if outcome is not None:
             _log(outcome)
             raise NoAnswer(_words(outcome)) from outcome
+
+    async def read(self, work: Callable[[Source], _Result]) -> _Result:
+        """What `work` finds out from the source, in a thread; raises `NoAnswer`, or `ApiRefused`."""
+        if self._reading >= MAX_READING:
+            raise NoAnswer("too many ask at the same time; ask again in a moment")
+        self._reading += 1
+        reading = _in_thread(partial(work, self._source))
+        reading.add_done_callback(self._end_reading)
+        done, _ = await asyncio.wait([reading], timeout=self._patience_seconds)
+        if not done:
+            raise self._too_late()
+        outcome = reading.result()
+        if isinstance(outcome, ApiRefused):
+            raise outcome
+        if isinstance(outcome, BaseException):
+            _log(outcome)
+            raise NoAnswer(_words(outcome)) from outcome
+        return outcome
+
+    def _end_reading(self, _done: asyncio.Future[Any]) -> None:
+        self._reading -= 1
 
     async def _newest(self) -> DaemonLook | BaseException:
         while True:

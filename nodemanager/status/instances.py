@@ -45,12 +45,18 @@ def instances(look: DaemonLook) -> list[dict[str, Any]]:
     """Every node of ours, booting ones included."""
     if look.nodes is None:
         return []
-    running: dict[str, list[str]] = {}
-    for held in () if look.dispatcher is None else look.dispatcher.containers:
-        if held.node:
-            running.setdefault(held.node, []).append(held.container.uuid)
+    running = running_on(look.dispatcher)
     now = shown_time(look.taken_at)
     return [_instance(node, running.get(node.host, []), now) for node in look.nodes.nodes]
+
+
+def running_on(status: Status | None) -> Mapping[str, list[str]]:
+    """The containers on each node, by its name in the scheduler, in the order in which they were taken up."""
+    running: dict[str, list[str]] = {}
+    for held in () if status is None else status.containers:
+        if held.node:
+            running.setdefault(held.node, []).append(held.container.uuid)
+    return running
 
 
 def find_node(look: DaemonLook, instance_id: str) -> NodeStanding | None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from nodemanager.actors.watchdog import Pulse
+from nodemanager.api.story import Story
 from nodemanager.clouds.messages import CloudCounts
 from nodemanager.dispatch.messages import Status
 from nodemanager.model import format_time
 from nodemanager.nodes.messages import Behave, Kill, NodesStatus, ReleaseBrake
+from nodemanager.status.records import DispatcherEntry
+from nodemanager.status.tally import WorkCounts
 
 OperatorMessage: TypeAlias = Behave | Kill | ReleaseBrake
 """What operators can say to the arbiter."""
@@ -34,14 +37,16 @@ class DaemonLook:
     """How many actors of each class have crashed since the start, by the name of the class."""
     stopping: bool = False
     """The daemon is about to end."""
+    work: WorkCounts = field(default_factory=WorkCounts)
 
 
 class Source(Protocol):
     """The daemon, as the management server sees it.
 
-    `look` and `tell_nodes` are called in threads of the management server, never in an actor's and never in its
-    event loop, so they may block; no more than one look is under way at a time. What they raise becomes a 503; the
-    words of a `NodeManagerError` are shown to whoever asked, all else only goes to the log.
+    All methods but `pulse` are called in threads of the management server, never in an actor's and never in its event
+    loop, so they may block; no more than one look is under way at a time. What they raise becomes a 503 (an
+    `ApiRefused` with 404 a 404); the words of a `NodeManagerError` are shown to whoever asked, all else only
+    goes to the log.
     """
 
     def look(self, timeout_seconds: float) -> DaemonLook:
@@ -57,6 +62,18 @@ class Source(Protocol):
 
         Raises `NodeManagerError` when there is no arbiter to be told.
         """
+        ...
+
+    def story(self, uuid: str) -> Story:
+        """All that the API tells of a container, or of a request."""
+        ...
+
+    def log_tail(self, uuid: str) -> bytes:
+        """The ends of what a container wrote, whole lines; empty when there is nothing (yet)."""
+        ...
+
+    def dispatchers(self) -> tuple[DispatcherEntry, ...]:
+        """Every dispatcher that the API knows."""
         ...
 
 

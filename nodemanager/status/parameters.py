@@ -21,6 +21,7 @@ MAX_REASON = 200
 """Characters."""
 
 _MAX_FIELDS = 100
+_MAX_DIGITS = 10
 _FORM = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 
@@ -28,12 +29,25 @@ _JSON = "application/json"
 async def read_parameters(request: Request) -> Mapping[str, str]:
     """Every parameter; of several with one name the body's counts, and the first, as in Go."""
     query = _form(request.scope["query_string"])
-    return {**query, **_parse(await _body(request), request.headers.get("content-type", ""))}
+    return {**query, **await read_body(request)}
+
+
+async def read_body(request: Request) -> Mapping[str, str]:
+    """Those of the body alone: what is a secret has no business in an address."""
+    return _parse(await _body(request), request.headers.get("content-type", ""))
 
 
 def query_parameter(request: Request, name: str) -> str:
     """One parameter of a GET; 400 when it is missing."""
     return _needed(_form(request.scope["query_string"]), name)
+
+
+def number_parameter(request: Request, name: str, default: int) -> int:
+    """A whole number of a GET that is not negative; 400 when it is anything else."""
+    text = _form(request.scope["query_string"]).get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS):
+        raise HTTPException(400, f"{name}: a whole number is expected")
+    return int(text)
 
 
 def instance_id_of(given: Mapping[str, str]) -> str:

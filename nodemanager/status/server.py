@@ -10,7 +10,9 @@ import asyncio
 import logging
 import socket
 import threading
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 import uvicorn
 
@@ -18,9 +20,8 @@ from nodemanager.clock import Clock, SystemClock
 from nodemanager.config.sections import OFF
 from nodemanager.errors import ConfigError
 from nodemanager.server.protocol import LimitedProtocol
-from nodemanager.status.access import Access
 from nodemanager.status.app import create_app
-from nodemanager.status.asking import Asker
+from nodemanager.status.history import FINE_SECONDS
 from nodemanager.status.look import Source
 from nodemanager.status.parts import Parts
 from nodemanager.status.settings import ManageSettings
@@ -46,14 +47,12 @@ class ManagementServer:
         source: Source,
         clock: Clock | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
+        sample_seconds: float = FINE_SECONDS,
     ) -> None:
-        clock = clock or SystemClock()
-        self._parts = Parts(
-            settings=settings,
-            asker=Asker(source, clock, patience_seconds),
-            access=Access(settings, clock),
-        )
-        self._server: uvicorn.Server | None = None
+        """`sample_seconds` are between two samples for the plots; with 0 there are none."""
+        self._parts = Parts.around(source, settings, clock or SystemClock(), patience_seconds)
+        self._sample_seconds = sample_seconds
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self.url = ""
         """Where it is, once it has started; empty when it is switched off."""
@@ -68,7 +67,7 @@ class ManagementServer:
         listening = _listen(self._parts.settings)
         self.url = _url(listening)
         # uvicorn leaves signals alone in any thread but the main one.
-        self._server = uvicorn.Server(_configuration(self._parts))
+        self._server = _Server(self._parts, self._sample_seconds)
         self._thread = threading.Thread(
             target=_serve, args=(self._server, listening), name="management", daemon=True
         )
@@ -100,6 +99,41 @@ class _FewConnections(LimitedProtocol):
             transport.abort()
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn's, with what goes on beside the answers."""
+
+    def __init__(self, parts: Parts, sample_seconds: float) -> None:
+        super().__init__(_configuration(parts))
+        self._parts = parts
+        self._sample_seconds = sample_seconds
+
+    async def serve_until_stopped(self, listening: socket.socket) -> None:
+        """Serve, take samples and tell open pages what is new."""
+        works = [self._parts.events.run()]
+        if self._sample_seconds:
+            works.append(self._parts.recorder.run(self._sample_seconds))
+        beside = [asyncio.create_task(_beside(work)) for work in works]
+        try:
+            await self.serve(sockets=[listening])
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Streams of events would never end by themselves."""
+        await self._parts.events.close()
+        await super().shutdown(sockets)
+
+
+async def _beside(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        # What is asked for is answered all the same.
+        log.exception("a part of the management server broke", extra={"action": "manage"})
+
+
 def _configuration(parts: Parts) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(parts),
@@ -117,10 +151,10 @@ def _configuration(parts: Parts) -> uvicorn.Config:
     )
 
 
-def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
+def _serve(server: _Server, listening: socket.socket) -> None:
     try:
         with listening:
-            asyncio.run(server.serve(sockets=[listening]))
+            asyncio.run(server.serve_until_stopped(listening))
     except Exception:
         # The daemon's work goes on without it.
         log.exception("the management server broke", extra={"action": "manage"})

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from nodemanager.actors.watchdog import Pulse
+from nodemanager.api.story import Story
 from nodemanager.clock import ManualClock
 from nodemanager.status.look import DaemonLook, OperatorMessage
+from nodemanager.status.records import DispatcherEntry
 from nodemanager.status.server import ManagementServer
 from nodemanager.status.settings import ManageSettings
 from tests.status.daemon import TOKEN, Client, StandIn
@@ -33,10 +35,20 @@ class Whoever:
     def tell_nodes(self, message: OperatorMessage) -> None:
         self.daemon.tell_nodes(message)
 
+    def story(self, uuid: str) -> Story:
+        return self.daemon.story(uuid)
+
+    def log_tail(self, uuid: str) -> bytes:
+        return self.daemon.log_tail(uuid)
+
+    def dispatchers(self) -> tuple[DispatcherEntry, ...]:
+        return self.daemon.dispatchers()
+
 
 def started(source: Any, clock: ManualClock, patience: float, **settings: Any) -> ManagementServer:
     given = {"port": 0, "management_token": TOKEN, "max_nodes": 8, **settings}
-    server = ManagementServer(ManageSettings(**given), source, clock, patience)
+    # No samples are taken unless a test wants them: they look, too.
+    server = ManagementServer(ManageSettings(**given), source, clock, patience, sample_seconds=0)
     server.start()
     return server
 

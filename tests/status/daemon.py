@@ -5,19 +5,24 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from nodemanager.actors.watchdog import Pulse
 from nodemanager.api.base import Identity
+from nodemanager.api.story import Attempt, ReasonChange, SaidReason, Story
 from nodemanager.clouds.messages import CloudCounts
 from nodemanager.dispatch.messages import HeldContainer, News, Status
+from nodemanager.errors import ApiRefused
 from nodemanager.model import Container, ContainerState, Node, NodeSize, NodeState, Resources
 from nodemanager.nodes.messages import Decision, NodesStatus, NodeStanding
 from nodemanager.nodes.states import Behaviour, NodePhase
 from nodemanager.reason import Reason, ReasonToken
 from nodemanager.status.look import DaemonLook, OperatorMessage
+from nodemanager.status.records import DispatcherEntry
+from nodemanager.status.tally import WorkCounts
 
 GIB = 1 << 30
 NOW = 1_800_000_000.0
@@ -99,7 +104,9 @@ NODES = NodesStatus(
         Decision(NOW - 20, "boot 1 x small", {"waiting": 1, "wanted": {"small": 1}}),
         Decision(NOW - 10, "no change", {"waiting": 1}),
     ),
+    idle_times={},
     bootable_cores=16,
+    sizes=(SMALL, BIG),
 )
 CLOUDS = CloudCounts(9, 1, 8, 2, 7, 3)
 LOOK = DaemonLook(
@@ -109,7 +116,59 @@ LOOK = DaemonLook(
     nodes=NODES,
     clouds=CLOUDS,
     failures={"NodeActor": 2, "ContainerActor": 1},
+    work=WorkCounts(40, {"Complete": 30, "TempFail": 2}),
 )
+
+
+FAILED = "zzzzz-dz642-failedfailed000"
+NEEDS = Reason(
+    ReasonToken.NO_NODE_FITS,
+    "no node has 96 GiB of RAM",
+    facts={"ram_bytes": {"wanted": 96 * GIB, "available": 64 * GIB}, "cores": 4},
+    advice="ask for at most 60.8 GiB, or add a [Size] with more",
+    since=NOW - 300,
+)
+STORY = Story(
+    request="zzzzz-xvhdp-requestrequest0",
+    name="align <b>sample</b> 7",
+    request_state="Committed",
+    priority=500,
+    attempts=(
+        Attempt(
+            FAILED,
+            1,
+            ContainerState.TEMPFAIL,
+            NOW - 4000,
+            started_at=NOW - 3900,
+            finished_at=NOW - 1000,
+            dispatcher="zzzzz-bmxii-000000000000000",
+            node="busy",
+            error="the node busy was lost",
+        ),
+        Attempt(WAITING, 2, ContainerState.LOCKED, NOW - 900, temp_fails=1),
+    ),
+    reasons=(SaidReason("zzzzz-bmxii-000000000000000", "site1", NEEDS, NOW - 5),),
+    history=(
+        ReasonChange(
+            NOW - 4000,
+            FAILED,
+            "zzzzz-bmxii-000000000000000",
+            Reason(ReasonToken.NODE_BOOTING, "waiting for busy to join", since=NOW - 4000),
+        ),
+        ReasonChange(NOW - 3900, FAILED, "zzzzz-bmxii-000000000000000", None),
+        ReasonChange(NOW - 300, WAITING, "zzzzz-bmxii-000000000000000", NEEDS),
+    ),
+)
+LOG = b"==> stderr.txt <==\n<script>alert(1)</script>\nno such file: sample7.fastq\n"
+DISPATCHERS = (
+    DispatcherEntry("zzzzz-bmxii-000000000000000", "site1", "slurm", "alive", 3, NOW - 4, NOW - 5),
+    DispatcherEntry(
+        "zzzzz-bmxii-111111111111111", "site2", "sge", "alive", 1, NOW - 9, NOW - 8, "maintenance"
+    ),
+    DispatcherEntry("zzzzz-bmxii-222222222222222", "old", "sge", "lost", 1, NOW - 90000, None),
+)
+
+_Known = TypeVar("_Known")
 
 
 @dataclass
@@ -119,7 +178,11 @@ class StandIn:
     answer: DaemonLook | BaseException = LOOK
     refusal: BaseException | None = None
     beats: Pulse = field(default_factory=lambda: Pulse(1.0, 15.0))
+    stories: dict[str, Story] = field(default_factory=lambda: {WAITING: STORY})
+    logs: dict[str, bytes] = field(default_factory=lambda: {WAITING: LOG})
     looks: int = 0
+    lists: int = 0
+    """How often the dispatchers were asked for."""
     told: list[OperatorMessage] = field(default_factory=list)
     asked: threading.Event = field(default_factory=threading.Event)
     """Set when somebody looks."""
@@ -148,6 +211,26 @@ class StandIn:
 
     def pulse(self) -> Pulse:
         return self.beats
+
+    def story(self, uuid: str) -> Story:
+        return self._read(self.stories, uuid)
+
+    def log_tail(self, uuid: str) -> bytes:
+        return self._read(self.logs, uuid)
+
+    def dispatchers(self) -> tuple[DispatcherEntry, ...]:
+        self.lists += 1
+        if self.refusal is not None:
+            raise self.refusal
+        return DISPATCHERS
+
+    def _read(self, known: Mapping[str, _Known], uuid: str) -> _Known:
+        self.answers.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        if uuid not in known:
+            raise ApiRefused(f"{uuid}: there is no such container", 404)
+        return known[uuid]
 
     def tell_nodes(self, message: OperatorMessage) -> None:
         self.spoken_to.set()

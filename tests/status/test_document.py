@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from nodemanager.dispatch.messages import HeldContainer
 from nodemanager.nodes.messages import Decision, NodesStatus, NodeStanding
 from nodemanager.nodes.states import Behaviour, NodePhase
-from nodemanager.status.document import DECISIONS, OLD_STATES, SENTENCES, status_document
+from nodemanager.status.document import (
+    DECISIONS,
+    OLD_STATES,
+    SENTENCES,
+    Beside,
+    status_document,
+)
+from nodemanager.status.groups import MAX_GROUPS, group_containers
+from nodemanager.status.history import Flow
 from nodemanager.status.instances import WORKER_STATES, find_node, instances
 from nodemanager.status.look import DaemonLook
 from nodemanager.status.settings import ManageSettings
@@ -36,7 +44,8 @@ SETTINGS = ManageSettings(port=0, max_nodes=8, max_total_price=2.5)
 
 
 def shown(look: DaemonLook = LOOK) -> dict[str, Any]:
-    return status_document(look, SETTINGS)
+    groups = () if look.dispatcher is None else group_containers(look.dispatcher)
+    return status_document(look, SETTINGS, Beside(groups, Flow(300.0, 12, 7), ("it sulks",)))
 
 
 def test_the_names_of_the_old_node_manager() -> None:
@@ -90,6 +99,9 @@ def test_a_node_is_shown_with_all_that_is_decided_on() -> None:
         "ordered_at": "2027-01-15T07:50:00.000000000Z",
         "record_uuid": "zzzzz-7ekkf-busybusybusybus",
         "pinged": True,
+        "idle_seconds": None,
+        "running": 1,
+        "containers": ["zzzzz-dz642-runningrunning0"],
     }
 
 
@@ -126,6 +138,8 @@ def test_the_dispatcher_in_numbers_and_the_most_frequent_reasons() -> None:
         "uuid": "zzzzz-bmxii-000000000000000",
         "epoch": 3,
         "lease_seconds": 555.5,
+        "api_heard_at": "2027-01-15T07:59:57.000000000Z",
+        "scheduler_heard_at": "2027-01-15T07:59:58.000000000Z",
         "containers": {"Running": 1, "Locked": 3},
         "reasons": [
             {"sentence": "max_nodes (8) is reached", "containers": 2},
@@ -149,7 +163,9 @@ def test_the_document_stays_small_however_much_there_is_to_tell() -> None:
     assert [d["sentence"] for d in document["history"]] == [
         f"decision {n}" for n in range(500 - DECISIONS, 500)
     ]
-    assert len(orjson.dumps(document)) < 50_000
+    assert len(document["groups"]) <= MAX_GROUPS + 1
+    assert sum(group["containers"] for group in document["groups"]) == 10_000
+    assert len(orjson.dumps(document)) < 75_000
 
 
 def test_before_the_actors_are_there() -> None:
@@ -172,11 +188,22 @@ def test_every_phase_has_its_word(words: dict[NodePhase, str]) -> None:
     assert set(words) == set(NodePhase)
 
 
+NOT_OURS = {
+    "wishlist.sizes",
+    "limits.unavailable",
+    "actor_failures",
+    "history.numbers",
+    "dispatcher.containers",
+    "dispatcher.scheduler_nodes",
+    "work.tokens",
+    "work.ended",
+    "groups.facts",
+}
+
+
 def names(value: Any, path: str = "") -> Iterator[str]:
     """Every name in the document but those of sizes, states and numbers, which are not ours to fix."""
-    if path in ("wishlist.sizes", "limits.unavailable", "actor_failures", "history.numbers"):
-        return
-    if path in ("dispatcher.containers", "dispatcher.scheduler_nodes"):
+    if path in NOT_OURS:
         return
     if isinstance(value, list):
         for item in value:

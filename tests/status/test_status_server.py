@@ -288,7 +288,7 @@ def test_it_ends_at_once_although_it_has_only_begun(daemon: StandIn) -> None:
 
 
 def test_a_daemon_that_hangs_does_not_hold_up_the_end(daemon: StandIn) -> None:
-    server = ManagementServer(ManageSettings(port=0), daemon, patience_seconds=60)
+    server = ManagementServer(ManageSettings(port=0), daemon, patience_seconds=60, sample_seconds=0)
     server.start()
     daemon.answers.clear()
     with ThreadPoolExecutor(1) as reader:

@@ -47,8 +47,12 @@ def everything(connection: socket.socket) -> bytes:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/status",
+        "/page",
+        "/page/",
+        "/page/..%2fapp.py",
+        "/page/%2e%2e/app.py",
+        "/index.html",
         "/status.json/",
         "//status.json",
         "/STATUS.JSON",

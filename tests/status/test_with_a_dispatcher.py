@@ -9,15 +9,19 @@ import pytest
 
 from nodemanager.actors.supervisor import GetGroup
 from nodemanager.actors.watchdog import Pulse
+from nodemanager.api.story import Story, read_story
 from nodemanager.clouds.actor import CloudActor
 from nodemanager.clouds.fake import Fate
 from nodemanager.clouds.messages import CloudCounts, GetCloudCounts
+from nodemanager.errors import ApiRefused
 from nodemanager.model import NodeSize, Resources
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import NodePhase
 from nodemanager.status.look import DaemonLook, OperatorMessage
+from nodemanager.status.records import DispatcherEntry, list_dispatchers
 from nodemanager.status.server import ManagementServer
 from nodemanager.status.settings import ManageSettings
+from nodemanager.status.tally import work_counts
 from nodemanager.testing import GIB, Harness, Program
 from tests.status.daemon import TOKEN, Client
 
@@ -38,6 +42,7 @@ class World:
             dispatcher=self._harness.status(),
             nodes=self._harness.nodes_status(),
             clouds=self._counts(),
+            work=work_counts(),
         )
 
     def pulse(self) -> Pulse:
@@ -45,6 +50,15 @@ class World:
 
     def tell_nodes(self, message: OperatorMessage) -> None:
         self._harness.arbiter().tell(message)
+
+    def story(self, uuid: str) -> Story:
+        return read_story(self._harness.root, uuid)
+
+    def log_tail(self, uuid: str) -> bytes:
+        raise ApiRefused(f"{uuid}: no logs are kept here", 404)
+
+    def dispatchers(self) -> tuple[DispatcherEntry, ...]:
+        return list_dispatchers(self._harness.root)
 
     def _counts(self) -> CloudCounts:
         supervisor = self._harness.site.supervisor
@@ -75,7 +89,7 @@ def world() -> Iterator[Harness]:
 @pytest.fixture
 def operator(world: Harness) -> Iterator[Client]:
     settings = ManageSettings(port=0, management_token=TOKEN, max_nodes=2)
-    server = ManagementServer(settings, World(world), world.clock)
+    server = ManagementServer(settings, World(world), world.clock, sample_seconds=0)
     server.start()
     yield Client(server.url, TOKEN)
     assert server.stop(10.0)
@@ -124,6 +138,28 @@ def test_why_containers_wait_is_told(world: Harness, operator: Client) -> None:
     assert shown["wishlist"]["unplaced"] == shown["wishlist"]["waiting"] > 0
     told = {line["sentence"]: line["containers"] for line in shown["dispatcher"]["reasons"]}
     assert told == {"max_nodes (2) is reached": shown["wishlist"]["waiting"]}
+
+
+def test_a_container_from_group_to_story(world: Harness, operator: Client) -> None:
+    for _ in range(5):
+        request = world.submit(runtime_constraints={"vcpus": 2, "ram": 1 << 28})
+    shown = later(world, operator, 120)
+    waiting, running = shown["groups"]
+    assert (waiting["token"], waiting["containers"], waiting["claimed"]) == ("node-limit", 3, 3)
+    assert (running["token"], running["containers"]) == ("running", 2)
+    assert shown["work"]["tokens"] == {"node-limit": 3}
+    assert 100 < shown["work"]["oldest_wait_seconds"] <= 120
+    [size] = shown["sizes"]
+    assert (size["size"], size["here"], size["price"]) == ("small", 2, 0.1)
+
+    rows = operator.get(f"/containers.json?group={waiting['id']}").body
+    uuid = world.container_of(request)["uuid"]
+    assert uuid in [row["uuid"] for row in rows["items"]]
+    story = operator.get(f"/story.json?uuid={uuid}").body
+    assert (story["request"], story["attempts"][0]["state"]) == (request, "Locked")
+    assert story["reasons"][0]["token"] == "node-limit"
+    [dispatcher] = operator.get("/dispatchers.json").body["items"]
+    assert (dispatcher["name"], dispatcher["state"]) == ("site1", "alive")
 
 
 def test_an_operator_holds_a_node_and_lets_it_go(world: Harness, operator: Client) -> None:
