@@ -11,9 +11,11 @@ from http import HTTPStatus
 from typing import Any
 
 from nodemanager.api.connection import call, list_all, list_those
+from nodemanager.clock import Clock, SystemClock
 from nodemanager.errors import ApiRefused
-from nodemanager.model import UUID_INFIX, ContainerState, format_time, parse_time
+from nodemanager.model import UUID_INFIX, Container, ContainerState, format_time, parse_time
 from nodemanager.reason import Reason
+from nodemanager.reason.queued import unsaid
 
 MOST_ATTEMPTS = 200
 """Of one story, the newest; the number of the first tells whether there were others before."""
@@ -76,7 +78,7 @@ class SaidReason:
     """What one dispatcher says now."""
 
     dispatcher: str
-    """Its UUID."""
+    """Its UUID; empty where no dispatcher has said anything yet, and the record itself tells the reason."""
     name: str
     """What its operator calls it."""
     reason: Reason
@@ -124,7 +126,7 @@ class Story:
     attempts: tuple[Attempt, ...]
     """Oldest first; the last is the current one. Never empty."""
     reasons: tuple[SaidReason, ...] = ()
-    """Of the current attempt, mildest first: the first is the one to show."""
+    """Of the current attempt, mildest first: the first is the one to show. Never empty while it waits."""
     history: tuple[ReasonChange, ...] = ()
     """Oldest first, of all attempts."""
 
@@ -146,21 +148,23 @@ class Story:
         }
 
 
-def read_story(resource: Any, uuid: str) -> Story:
+def read_story(resource: Any, uuid: str, clock: Clock | None = None) -> Story:
     """The story of a container request, or of that of a container, by UUID.
 
     `resource` is the client object that `connection.connect` made; what its token may not see is not in the story. Of
-    several requests that share the container it is the oldest. Raises `ApiRefused` (404: no such record, or none that
-    this token may see) and `ApiUnavailable`. These are several calls: the parts may be moments apart.
+    several requests that share the container it is the oldest. `clock` tells whether a time has come. These are several
+    calls: the parts may be moments apart. Raises `ApiRefused` (404: no such record, or none that this token may see)
+    and `ApiUnavailable`.
     """
+    now = (clock or SystemClock()).wall()
     match uuid.split("-"):
         case [_, infix, _] if infix == UUID_INFIX["container_request"]:
             asked = call(resource.container_requests().get(uuid=uuid))
-            return _story_of(resource, asked, _numbered(resource, uuid))
+            return _story_of(resource, asked, _numbered(resource, uuid), now)
         case [_, infix, _] if infix == UUID_INFIX["container"]:
             container = call(resource.containers().get(uuid=uuid))
             request, numbered = _request_of(resource, container)
-            return _story_of(resource, request, numbered)
+            return _story_of(resource, request, numbered, now)
         case _:
             raise _not_found(f"{uuid} is the UUID of neither a container nor a container request")
 
@@ -182,7 +186,13 @@ _CONTAINER_FIELDS = (
     "exit_code",
     "log",
     "output",
+    "modified_at",
+    "runtime_constraints",
+    "scheduling_parameters",
+    "mounts",
 )
+
+_WAITS = (ContainerState.QUEUED, ContainerState.LOCKED)
 
 _Record = Mapping[str, Any]
 _Numbered = Mapping[str, int]
@@ -228,7 +238,7 @@ def _line(resource: Any, container: _Record) -> Sequence[str]:
     return line
 
 
-def _story_of(resource: Any, request: _Record | None, numbered: _Numbered) -> Story:
+def _story_of(resource: Any, request: _Record | None, numbered: _Numbered, now: float) -> Story:
     found = list_those(resource.containers(), "uuid", list(numbered), [], _CONTAINER_FIELDS)
     records = sorted(found, key=lambda record: numbered[record["uuid"]])
     if not records:
@@ -241,7 +251,7 @@ def _story_of(resource: Any, request: _Record | None, numbered: _Numbered) -> St
         request_state="" if request is None else request["state"],
         priority=(records[-1] if request is None else request)["priority"],
         attempts=attempts,
-        reasons=_said(resource, attempts[-1].uuid),
+        reasons=_said(resource, records[-1], now),
         history=_history(resource, [attempt.uuid for attempt in attempts]),
     )
 
@@ -250,7 +260,7 @@ def _attempt(record: _Record, number: int) -> Attempt:
     status = record["runtime_status"] or {}
     state = ContainerState(record["state"])
     # One that waits was given the words of the attempt before it.
-    waits = state in (ContainerState.QUEUED, ContainerState.LOCKED)
+    waits = state in _WAITS
     return Attempt(
         uuid=record["uuid"],
         number=number,
@@ -271,22 +281,26 @@ def _attempt(record: _Record, number: int) -> Attempt:
     )
 
 
-def _said(resource: Any, container: str) -> tuple[SaidReason, ...]:
-    """What the dispatchers say of the container, mildest first."""
-    about = [["link_class", "=", "dispatch"], ["head_uuid", "=", container]]
-    links = list(list_all(resource.links(), about, ("uuid", "tail_uuid", "properties")))
-    if not links:
+def _said(resource: Any, record: _Record, now: float) -> tuple[SaidReason, ...]:
+    """What the dispatchers say of the container, mildest first; what its record tells, where none does."""
+    container = Container.from_record(record)
+    if container.state not in _WAITS:
         return ()
-    tails = sorted({link["tail_uuid"] for link in links})
-    fields = ("uuid", "name", "last_turn_at")
-    found = list_those(resource.dispatchers(), "uuid", tails, [], fields)
+    about = [["link_class", "=", "dispatch"], ["head_uuid", "=", container.uuid]]
+    links = list_all(resource.links(), about, ("uuid", "tail_uuid", "properties"))
+    reasons = {link["tail_uuid"]: _reason(link["properties"]) for link in links}
+    alive_too = [["uuid", "in", sorted(reasons)]] if reasons else [["state", "=", "alive"]]
+    found = list_all(resource.dispatchers(), alive_too, ("uuid", "name", "last_turn_at"))
     dispatchers = {record["uuid"]: record for record in found}
     said = []
-    for link in links:
-        reason, by = _reason(link["properties"]), dispatchers.get(link["tail_uuid"], {})
+    for tail, reason in reasons.items():
+        by = dispatchers.get(tail, {})
         if reason is not None:
             turn = _seconds(by.get("last_turn_at"))
-            said.append(SaidReason(link["tail_uuid"], by.get("name") or "", reason, turn))
+            said.append(SaidReason(tail, by.get("name") or "", reason, turn))
+    if not said:
+        alive = None if reasons else len(dispatchers)
+        return (SaidReason("", "", unsaid(container, now, alive)),)
     return tuple(sorted(said, key=lambda each: (-each.reason.tier.value, each.dispatcher)))
 
 

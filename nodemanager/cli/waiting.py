@@ -9,8 +9,8 @@ from typing import Any
 from nodemanager.api.connection import list_all, list_those
 from nodemanager.cli.site import Site
 from nodemanager.model import Container, ContainerState, format_time, parse_time
-from nodemanager.reason import Reason, ReasonToken
-from nodemanager.reason.queued import delayed, on_hold
+from nodemanager.reason import Reason
+from nodemanager.reason.queued import unsaid
 
 _FIELDS = (
     "uuid",
@@ -128,18 +128,6 @@ def listed(record: Mapping[str, Any], said: Reason | None, now: float) -> Listed
         node=str((record.get("runtime_status") or {}).get("node") or ""),
         started_at=parse_time(record["started_at"]) if record.get("started_at") else None,
     )
-
-
-def unsaid(container: Container, now: float) -> Reason:
-    """Why a container waits of which no dispatcher has said anything (yet): what its record tells."""
-    since = container.modified_at
-    if container.state is ContainerState.LOCKED:
-        return Reason(ReasonToken.SUBMITTING, "it is claimed, and on its way", since=since)
-    if container.hold:
-        return on_hold(container.error, since)
-    if container.run_after is not None and container.run_after > now:
-        return delayed(container.error, container.temp_fails, container.run_after, since)
-    return Reason(ReasonToken.NOT_SEEN, "no dispatcher has looked at it yet", since=since)
 
 
 def mildest(reasons: Iterable[Reason]) -> Reason | None:

@@ -119,8 +119,9 @@ def _say_reason(said: SaidReason, out: Out) -> None:
     if plain:
         out.say(f"  {', '.join(plain)}")
     by = said.name or said.dispatcher
+    says = f", says {by}" if by else ""
     checked = "" if said.last_checked is None else f", checked {ago(said.last_checked, out.now)}"
-    out.say(Text(f"  for {age(out.now - reason.since)}{checked}, says {by}", style="dim"))
+    out.say(Text(f"  for {age(out.now - reason.since)}{checked}{says}", style="dim"))
     if reason.next_attempt_at is not None:
         moment = datetime.fromtimestamp(reason.next_attempt_at).astimezone()
         out.say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nodemanager.model import Container, ContainerState
 from nodemanager.reason.tokens import ReasonToken
 from nodemanager.reason.value import Reason
 
@@ -46,23 +47,28 @@ def outrun(now: float) -> Reason:
     )
 
 
-def unseen(dispatchers: int, now: float) -> Reason:
-    """None of the `dispatchers` that are alive has said anything of it."""
-    facts = {"dispatchers": dispatchers, "looked_at": EXPLAINED}
-    if not dispatchers:
-        return Reason(
-            ReasonToken.NOT_SEEN,
-            "no dispatcher is alive, so nobody claims anything",
-            facts=facts,
-            advice="start arvados-node-manager; if it runs, its log says why it does not reach the API",
-            since=now,
+def unsaid(container: Container, now: float, dispatchers: int | None = None) -> Reason:
+    """What readers say of a container that waits and of which no dispatcher has said anything (yet): what its record
+    tells. `dispatchers` is how many are alive, where the reader knows."""
+    since = container.modified_at
+    if container.state is ContainerState.LOCKED:
+        return Reason(ReasonToken.SUBMITTING, "it is claimed, and on its way", since=since)
+    if container.hold:
+        return on_hold(container.error, since)
+    if container.run_after is not None and container.run_after > now:
+        return delayed(container.error, container.temp_fails, container.run_after, since)
+    return _not_seen(dispatchers, since)
+
+
+def _not_seen(dispatchers: int | None, since: float) -> Reason:
+    words = "no dispatcher has said anything of it yet"
+    facts = {"looked_at": EXPLAINED}
+    advice = ""
+    if dispatchers is not None:
+        facts["dispatchers"] = dispatchers
+    if dispatchers == 0:
+        words = "no dispatcher is alive, so nobody claims anything"
+        advice = (
+            "start arvados-node-manager; if it runs, its log says why it does not reach the API"
         )
-    who = "the dispatcher has" if dispatchers == 1 else f"none of {dispatchers} dispatchers has"
-    no = " not" if dispatchers == 1 else ""
-    return Reason(
-        ReasonToken.NOT_SEEN,
-        f"{who}{no} said anything of it yet: it is about to be claimed, or more than {EXPLAINED:,} more urgent "
-        "containers are before it",
-        facts=facts,
-        since=now,
-    )
+    return Reason(ReasonToken.NOT_SEEN, words, facts, advice, since)

@@ -287,9 +287,9 @@ TABLE: Mapping[ReasonToken, Meaning] = {
     ReasonToken.NOT_SEEN: Meaning(
         Tier.UNSEEN,
         Knob.OPERATOR,
-        "No dispatcher has said anything of it: it has only just been queued, more urgent ones are before it, or no "
-        "dispatcher is alive.",
-        "if that lasts, see that a dispatcher is alive: arvados-node-manager dispatchers list",
+        "No dispatcher has said anything of it: it has only just been queued, very many more urgent ones are before it, "
+        "or no dispatcher is alive.",
+        "if that lasts, see that a dispatcher is alive (arvados-node-manager dispatchers list), and how long the queue is",
         {
             "dispatchers": "how many are alive",
             "looked_at": "how many of the most urgent ones are looked at",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nodemanager.api import story as stories
-from nodemanager.api.story import Story, read_story
+from nodemanager.api.story import SaidReason, Story, read_story
 from nodemanager.errors import ApiRefused, ApiUnavailable
 from nodemanager.model import ContainerState, format_time
 from nodemanager.outcome import End, EndKind
@@ -147,6 +147,48 @@ class TestOfAContainer:
         assert (story.request, story.name, story.request_state) == ("", "", "")
         assert story.current.uuid == container
         assert story.current.number == 1
+
+
+class TestThatNobodySpeaksOf:
+    def only_reason(self, world: Harness, request: str) -> SaidReason:
+        (said,) = read_story(world.root, request, world.clock).reasons
+        assert (said.dispatcher, said.name, said.last_checked) == ("", "", None)
+        return said
+
+    def test_says_so_while_a_dispatcher_is_alive(self, world: Harness) -> None:
+        world.advance(1)
+        world.kill(world.site)
+        reason = self.only_reason(world, world.submit()).reason
+        assert reason.token is ReasonToken.NOT_SEEN
+        assert reason.facts["dispatchers"] == 1
+
+    def test_says_that_no_dispatcher_is_alive(self, world: Harness) -> None:
+        world.advance(1)
+        world.kill(world.site)
+        world.advance(1300)
+        reason = self.only_reason(world, world.submit()).reason
+        assert reason.token is ReasonToken.NOT_SEEN
+        assert "no dispatcher is alive" in reason.sentence
+        assert "start arvados-node-manager" in reason.advice
+
+    def test_tells_what_its_record_does(self, world: Harness) -> None:
+        world.advance(1)
+        world.kill(world.site)
+        due = world.clock.wall() + 500
+        later = world.submit(run_after=format_time(due))
+        reason = self.only_reason(world, later).reason
+        assert (reason.token, reason.next_attempt_at) == (ReasonToken.RUN_AFTER, due)
+        held = world.submit()
+        uuid = world.request(held)["container_uuid"]
+        world.call("containers", "update", uuid=uuid, body={"container": {"hold": True}})
+        assert self.only_reason(world, held).reason.token is ReasonToken.ON_HOLD
+        world.advance(600)
+        assert self.only_reason(world, later).reason.token is ReasonToken.NOT_SEEN
+
+    def test_has_no_reason_once_it_is_over(self, world: Harness) -> None:
+        request = world.submit()
+        world.advance(10)
+        assert read_story(world.root, request, world.clock).reasons == ()
 
 
 class TestSeveralDispatchers:
