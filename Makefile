@@ -58,6 +58,7 @@ bench: $(STAMP) ## what we claim about speed, measured here
 	$(BIN)/python benchmarks/api.py --sizes 1000 10000 --seconds 1
 	$(BIN)/python benchmarks/packing.py --sizes 1000 20000
 	$(BIN)/python benchmarks/schedulers.py --containers 300
+	$(BIN)/python benchmarks/metrics.py
 
 docs: $(STAMP) ## write the example config and the reference pages anew
 	$(BIN)/python -m nodemanager.config --example > etc/nodemanager.cfg.example

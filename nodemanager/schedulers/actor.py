@@ -105,6 +105,9 @@ class SchedulerActor(Actor):
         self._is_short = False
         """Jobs were left to a later turn, for want of commands in the budget."""
         metrics.LAST_POLL.labels("scheduler", self._title).set(clock.wall())
+        # From now on they count 0: a counter that begins with 1 shows no increase.
+        metrics.JOBS_SUBMITTED.labels(self._title, "accepted")
+        metrics.JOBS_CANCELLED.labels(self._title)
 
     def on_stop(self) -> None:
         """Let go of the module; jobs stay."""

@@ -136,7 +136,7 @@ _API_SERVER = """\
 ## The API server's own
 
 `arvados-dispatch-api` has metrics of its own, embedded in a daemon or not: what it does, and what its database says of the whole cluster. They are at
-`https://HOST:PORT/metrics` of the server, with `[Api] ManagementToken`; without one they are switched off. How to scrape them is in
+`https://HOST:PORT/metrics` of the server, with `[Api] management_token`; without one they are switched off. How to scrape them is in
 [etc/prometheus/prometheus.yml](../../etc/prometheus/prometheus.yml), what they tell in
 [Run the API server](../how-to/run-the-api-server.md#look-after-it). An embedded server's certificate is `api/certificate.pem` in the daemon's state directory,
 its port `[Api] port`, or, if that is 0, the one in `api/port` there.
