@@ -129,6 +129,11 @@ class Cloud(abc.ABC):
     def list(self) -> Sequence[CloudNode]:
         """Every machine of this cluster that is not gone, whoever created it."""
 
+    def observe(self) -> Sequence[CloudNode]:
+        """What `list` would tell, for somebody who only looks (`--dry-run`): nothing is changed by it. To be
+        overridden where `list` does more than look."""
+        return self.list()
+
     @abc.abstractmethod
     def create(self, order: NodeOrder) -> CloudNode:
         """Create a machine. One that is listed already under that name must not be created twice by a

@@ -107,6 +107,14 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
+class Observation:
+    """What somebody sees who only looks."""
+
+    poll: Poll
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerContext:
     """What a module is given at construction.
 
@@ -225,6 +233,14 @@ class Scheduler(abc.ABC):
     @abc.abstractmethod
     def nodes(self) -> Sequence[Node]:
         """The machines there are, with what is free on each."""
+
+    def observe(self) -> Observation:
+        """What `poll` and `nodes` would tell, for somebody who only looks (`--dry-run`).
+
+        Nothing is changed by it, neither in the scheduler nor in a directory, and a daemon may be using both
+        meanwhile. To be overridden where `poll` or `nodes` do more than look.
+        """
+        return Observation(self.poll(), tuple(self.nodes()))
 
     @abc.abstractmethod
     def drain(self, node: str, reason: str) -> None:

@@ -90,6 +90,10 @@ class Bench:
         self.scheduler = self._connect(cluster_id)
         return self.scheduler
 
+    def onlooker(self) -> Scheduler:
+        """Another module object on the same scheduler and directories, beside `scheduler`."""
+        return self._connect(OURS)
+
     def spec(self, verb: str, *arguments: object, resources: Resources = SMALL) -> JobSpec:
         """A job that runs the probe."""
         return self.named(new_uuid(OURS, "container"), verb, *arguments, resources=resources)
@@ -678,6 +682,27 @@ class SchedulerConformance:
             assert bench.starts(holder) == 1
         assert bench.end(waiting) == End(EndKind.EXITED, 5)
         assert bench.starts(waiting) == 1
+
+    def test_somebody_else_may_look_meanwhile(self, bench: Bench) -> None:
+        """Another module object, which does not own anything, observes what `poll` and `nodes` tell."""
+        self._need(self.exclusive, "let us fill it")
+        holders = bench.fill()
+        waiting = bench.finisher()
+        bench.submit(waiting)
+        bench.waiting(waiting)
+        onlooker = bench.onlooker()
+        try:
+            seen = onlooker.observe()
+            jobs = {job.name: job.state for job in bench.scheduler.poll().jobs}
+            nodes = {node.name: (node.state, node.free) for node in bench.scheduler.nodes()}
+            assert seen.poll.complete
+            assert {job.name: job.state for job in seen.poll.jobs} == jobs
+            assert {node.name: (node.state, node.free) for node in seen.nodes} == nodes
+        finally:
+            onlooker.close()
+        for holder in holders:
+            bench.release(holder)
+        assert bench.end(waiting) == End(EndKind.EXITED, 0)
 
     def test_a_job_that_ends_between_daemons_is_not_lost(self, bench: Bench) -> None:
         """Its end is there when the next one asks."""

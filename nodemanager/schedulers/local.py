@@ -37,6 +37,7 @@ from nodemanager.outcome import End
 from nodemanager.schedulers.base import (
     Job,
     JobSpec,
+    Observation,
     Poll,
     Scheduler,
     SchedulerContext,
@@ -44,6 +45,7 @@ from nodemanager.schedulers.base import (
 )
 from nodemanager.schedulers.localjobs import LocalJob, LocalJobs
 from nodemanager.schedulers.localnodes import LocalNodes, OneNode, ShareNodes
+from nodemanager.schedulers.localsight import observe
 from nodemanager.schedulers.machine import LocalOptions, node_name
 from nodemanager.schedulers.shares import Shares
 from nodemanager.schedulers.slots import Need, shortage
@@ -166,6 +168,13 @@ class LocalScheduler(Scheduler):
             shop.look()
             return tuple(node.as_node() for node in shop.jobs.nodes.listed())
 
+    def observe(self) -> Observation:
+        """From the files alone; they may be another daemon's, or not be there at all."""
+        try:
+            return observe(self._options, self._spool, self._prefix, self._clock.wall())
+        except (OSError, ValueError) as error:
+            raise SchedulerError(f"local: {error}") from error
+
     def drain(self, node: str, reason: str) -> None:
         """Start no more jobs there, also after a restart."""
         self._set_drain(node, reason)
@@ -243,7 +252,9 @@ class LocalScheduler(Scheduler):
     def _nodes(self, total: Resources) -> LocalNodes:
         if self._options.machines is None:
             return OneNode(self._spool, node_name(), total)
-        return ShareNodes(self._spool, Shares(self._options.machines))
+        shares = Shares(self._options.machines)
+        shares.make_directory()
+        return ShareNodes(self._spool, shares)
 
     def _run(self, shop: _Shop) -> None:
         """The thread. Nobody notices its silence, so what stops it makes every later call fail."""

@@ -176,7 +176,9 @@ class LocalJobs:
 
         Whether anything has changed. Raises `OSError` or `ValueError`; then nothing has.
         """
-        if not self.nodes.look(self._clock.wall()):
+        has_changed = self.nodes.look(self._clock.wall())
+        self.nodes.tidy()
+        if not has_changed:
             return False
         self._changed = True
         for node in self.nodes.lost():

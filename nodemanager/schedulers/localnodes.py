@@ -6,7 +6,7 @@ Not thread-safe: `LocalScheduler` holds its mutex around each call.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -129,6 +129,10 @@ class LocalNodes(abc.ABC):
         """Nodes whose jobs have to end, listed or not."""
         return ()
 
+    def tidy(self) -> None:
+        """Forget on disk what is of no use after the last look."""
+        return
+
     def places(self) -> list[Place]:
         """The nodes that take work."""
         return [node.place() for node in self.listed() if node.takes_work]
@@ -183,11 +187,12 @@ class ShareNodes(LocalNodes):
 
     def __init__(self, spool: Spool, shares: Shares) -> None:
         super().__init__(spool)
-        shares.make_directory()
         self._shares = shares
         self._nodes: dict[str, LocalNode] = {}
         self._upcoming: list[float] = []
         """Unix times at which a machine joins or breaks."""
+        self._listed: frozenset[str] = frozenset()
+        """The keys of all machines at the last look."""
         self._outside = LocalNode("", "", _NOTHING, is_gone=True)
         """For jobs that were started when there were no shares; they run to their end."""
 
@@ -228,10 +233,17 @@ class ShareNodes(LocalNodes):
                 changed = True
         for node in [node for key, node in self._nodes.items() if key not in shares]:
             changed = self._is_destroyed(node) or changed
-        self._forget_drains(shares)
+        self._listed = frozenset(shares)
         moments = [m for s in shares.values() for m in (s.joins_at, s.breaks_at) if m is not None]
         self._upcoming = sorted(moment for moment in moments if moment > now)
         return changed
+
+    def tidy(self) -> None:
+        """The drains of machines that are gone: no other one gets their keys."""
+        for key in [key for key in self._drains if key and key not in self._listed]:
+            del self._drains[key]
+            with suppress(OSError):
+                self._spool.record_drain(key, None)
 
     def next_look(self, now: float) -> float | None:
         """See the base class."""
@@ -265,13 +277,6 @@ class ShareNodes(LocalNodes):
         if not node.jobs:
             del self._nodes[node.key]
         return news
-
-    def _forget_drains(self, shares: Mapping[str, Share]) -> None:
-        """Of machines that are gone: no other one gets their keys, so that this is but tidiness."""
-        for key in [key for key in self._drains if key and key not in shares]:
-            del self._drains[key]
-            with suppress(OSError):
-                self._spool.record_drain(key, None)
 
 
 def _waits_on(need: Need, node: LocalNode, where: str, name: str) -> str:

@@ -194,12 +194,10 @@ class Spool:
             shutil.rmtree(self._gone / name, ignore_errors=True)
 
     def load(self, prefix: str) -> list[StoredJob]:
-        """Every accepted job whose name begins with `prefix`, in the order of submission."""
-        jobs = [
-            self._load_one(path.name)
-            for path in self._jobs.iterdir()
-            if path.name.startswith(prefix)
-        ]
+        """Every accepted job whose name begins with `prefix`, in the order of submission; none in a spool that
+        was never opened."""
+        paths = self._jobs.iterdir() if self._jobs.exists() else ()
+        jobs = [self._load_one(path.name) for path in paths if path.name.startswith(prefix)]
         return sorted(jobs, key=lambda job: job.number)
 
     def _load_one(self, name: str) -> StoredJob:
@@ -298,7 +296,8 @@ class Spool:
 
     def drains(self) -> dict[str, str]:
         """Why nodes take no new jobs, by their keys; the key of this machine as the one node is empty."""
-        paths = {path.name: path for path in self._drains.iterdir() if path.suffix != ".tmp"}
+        found = self._drains.iterdir() if self._drains.exists() else ()
+        paths = {path.name: path for path in found if path.suffix != ".tmp"}
         if (self.root / "drain").exists():
             paths[""] = self.root / "drain"
         return {node: path.read_text("utf-8") for node, path in paths.items()}

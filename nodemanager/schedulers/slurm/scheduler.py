@@ -15,6 +15,7 @@ from nodemanager.outcome import End
 from nodemanager.schedulers.base import (
     JobSpec,
     Newcomer,
+    Observation,
     Poll,
     Scheduler,
     SchedulerContext,
@@ -163,6 +164,16 @@ class SlurmScheduler(Scheduler):
         self._holds.look_at(found)
         return tuple(node.as_node(spot, self._drain_mark, self._elastic.owner) for node in found)
 
+    def observe(self) -> Observation:
+        """One squeue and one `scontrol show node`: no job is released, and no node dressed."""
+        spot = self._options.preemptible_partitions
+        nodes = (
+            node.as_node(spot, self._drain_mark, self._elastic.owner)
+            for node in self._list_nodes()
+            if node.is_present or not self.admits
+        )
+        return Observation(self._roster.poll(), tuple(nodes))
+
     def drain(self, node: str, reason: str) -> None:
         """The reason is marked as ours; Slurm adds who and when."""
         self._controller.order(
@@ -200,12 +211,15 @@ class SlurmScheduler(Scheduler):
             self._look_at_nodes()
         return self._placement.judge(spec)
 
-    def _look_at_nodes(self) -> Sequence[SlurmNode]:
+    def _list_nodes(self) -> Sequence[SlurmNode]:
         output = self._controller.order("scontrol", "-a", "show", "node", "-o")
         if not output.strip():
             # Where there are none it says so; nobody may take all nodes for gone because of silence.
             raise SchedulerError("scontrol show node printed nothing")
-        found: Sequence[SlurmNode] = parse_nodes(output)
+        return parse_nodes(output)
+
+    def _look_at_nodes(self) -> Sequence[SlurmNode]:
+        found = self._list_nodes()
         if self.admits:
             found = self._elastic.keep(found)
         self._placement.saw([node for node in found if node.is_present or not self.admits])
