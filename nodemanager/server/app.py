@@ -36,7 +36,7 @@ from nodemanager.server.errors import ServerError, forbidden, not_found
 from nodemanager.server.files import Files
 from nodemanager.server.holding import Bell, Bells
 from nodemanager.server.limits import Turns
-from nodemanager.server.methods import BASE_PATH, METHODS, Method
+from nodemanager.server.methods import BASE_PATH, METHODS, PRUNE, Method
 from nodemanager.server.metrics import Metrics
 from nodemanager.server.payload import check_path, read_payload
 from nodemanager.server.resources import RESOURCES
@@ -241,7 +241,10 @@ class Api:
         if method.wait:
             return json_response(await self._held(request, call))
         if method.writes:
-            return json_response(await self._perform(call))
+            reply = await self._perform(call)
+            if method is PRUNE:
+                await self._files.remove(reply["container_uuids"])
+            return json_response(reply)
         # Made in the thread as well: the text of a long list takes milliseconds.
         async with self._turns.one():
             return await self._read(lambda: json_response(self._service.perform(call)))

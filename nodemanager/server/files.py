@@ -7,9 +7,11 @@ offset it belongs, and the same piece again changes nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,8 @@ from nodemanager.server.errors import ServerError, forbidden, invalid, not_found
 from nodemanager.server.limits import pieces_of
 from nodemanager.server.resources import Row
 from nodemanager.server.service import Caller, Service
+
+log = logging.getLogger(__name__)
 
 _LONGEST_PATH = 3000
 _LONGEST_NAME = 255
@@ -60,6 +64,15 @@ class Files:
             folder = await _in_thread(lambda: self._writable(caller, uuid))
             return await self._received(request, folder, relative)
         raise not_found()
+
+    async def remove(self, containers: Sequence[str]) -> None:
+        """Remove the files of containers that are no more; what cannot be removed is left, and logged."""
+
+        def work() -> None:
+            for uuid in containers:
+                _remove(self._directory / uuid)
+
+        await _in_thread(work)
 
     def _readable(self, caller: Caller, uuid: str) -> Path:
         """The container's folder, for who may read it: see `access.reads_files`."""
@@ -179,6 +192,15 @@ def _make_durable(descriptor: int, target: Path, top: Path) -> None:
         if folder == top:
             return
         folder = folder.parent
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("%s is left over: %s", folder, error, extra={"action": "files_left"})
 
 
 def _listed(folder: Path) -> list[dict[str, Any]]:

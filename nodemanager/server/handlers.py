@@ -17,6 +17,7 @@ from nodemanager.server import (
     users,
 )
 from nodemanager.server.annotations import annotate
+from nodemanager.server.prune import prune
 from nodemanager.server.transaction import Handler
 
 HANDLERS: Mapping[str, Handler] = {
@@ -27,6 +28,7 @@ HANDLERS: Mapping[str, Handler] = {
     "container_requests.delete": requests.delete,
     "container_requests.attempts": progress.attempts,
     "container_requests.container_status": progress.container_status,
+    "container_requests.prune": prune,
     "containers.get": records.get,
     "containers.update": containers.update,
     "containers.batch_update": containers.batch_update,

@@ -132,8 +132,21 @@ def _delete(resource: str) -> Method:
     )  # fmt: skip
 
 
+PRUNE = Method(
+    "container_requests", "prune", "POST", "container_requests/prune", "container_requests.prune",
+    (
+        Parameter("before", "string", doc="Those that have not changed since then."),
+        Parameter("limit", "integer", default=1000, doc="At most so many requests, the oldest first."),
+        Parameter("dry_run", "boolean", default=False, doc="Only count; all at once."),
+    ),
+    body=True,
+    doc="Remove requests that are Final, with containers that no other request has, and what was noted of them.",
+)  # fmt: skip
+
+
 def _container_requests() -> Iterator[Method]:
     resource = "container_requests"
+    yield PRUNE
     yield _list(resource)
     yield _get(resource)
     yield _create(resource, "Ask for a container; with state Committed it is queued at once.")

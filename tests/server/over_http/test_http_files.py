@@ -163,3 +163,22 @@ def test_a_checked_path_stays_below() -> None:
     assert checked_path("a/b c/.d") == Path("a/b c/.d")
     with pytest.raises(ServerError):
         checked_path("a/b/" + "c/" * 100 + "d")
+
+
+def test_files_go_with_their_container(
+    send: Send,
+    place: str,
+    claimed: str,
+    runner_token: str,
+    endpoint: EmbeddedEndpoint,
+) -> None:
+    assert send("PUT", f"{place}/log/a", b"x", token=runner_token)[0] == 200
+    folder = next(endpoint.root_token_file.parents[1].rglob(claimed))
+    for state in ({"state": "Running", "runner_id": "r"}, {"state": "Complete", "exit_code": 0}):
+        path = f"/arvados/v1/containers/{claimed}"
+        assert send("PUT", path, {"container": state}, token=runner_token)[0] == 200
+    path = "/arvados/v1/container_requests/prune"
+    reply = send("POST", path, {"before": "2100-01-01T00:00:00Z"}, token=endpoint.root_token)
+    assert reply[0] == 200
+    assert claimed in reply[1]["container_uuids"]
+    assert not folder.exists()
