@@ -85,8 +85,8 @@ held is tried again.
 - `submitting`, `scheduler-down`, `starting`, `nodes-unknown`: should take seconds: look at the scheduler, at the daemon's log, and whether jobs reach the API;
 - `none`: about to be claimed, for this long: look whether the daemon holds a lease.
 
-`arvados-node-manager why UUID` tells more about one container. An hour may be nothing at your site: change the
-threshold.
+[Reasons](reasons.md) has every token, and `arvados-node-manager why UUID` tells more about one container. An hour may be nothing at your
+site: change the threshold.
 
 ### NodeManagerBootBrake
 
