@@ -178,6 +178,13 @@ class Api:
         "5 s",
         "How often the server looks for lost dispatchers and for work that has fallen due.",
     )
+    pause_claims_after: float = option(
+        Seconds(),
+        "1 h",
+        "A server that starts on a database without a server for longer pauses all claims, since it may be a backup"
+        " that was just restored: see `arvados-dispatch-api claims`. So does one that runs when the database goes back"
+        " in time. 0 means never; the embedded server never does.",
+    )
     max_compute_nodes: int = option(
         Integer(1),
         "64",

@@ -18,7 +18,7 @@ from nodemanager.server.dialect import dialect_of
 from nodemanager.server.errors import forbidden, invalid, not_found
 from nodemanager.server.hot import HotStatement, Parameters, all_of
 from nodemanager.server.resources import RESOURCES, Resource, Row
-from nodemanager.server.transaction import Caller, Transaction
+from nodemanager.server.transaction import Call, Caller, Transaction
 
 _MANY = 10_000
 """Requests of one caller from which on a list looks at one record after the other."""
@@ -196,6 +196,17 @@ def _by_uuid(plural: str, *, lock: bool) -> Select[Any]:
     return found.with_for_update() if lock else found
 
 
+def dispatcher_of_operator(tx: Transaction, call: Call) -> Row:
+    """The dispatcher that an administrator's call is about, locked; 404, and 403 for whoever is none."""
+    tx.lock_graph()
+    row = lookup(tx, RESOURCES["dispatchers"], call.uuid, lock=True)
+    if row is None:
+        raise not_found()
+    if tx.caller.kind != "root":
+        raise forbidden(f"only an administrator may {call.method.name} a dispatcher")
+    return row
+
+
 def acting_dispatcher(
     tx: Transaction, uuid: Any, epoch: int | None, *, renews: bool = False
 ) -> Row:
@@ -243,7 +254,7 @@ def _checked(tx: Transaction, uuid: str, epoch: int | None, found: tuple[Any, ..
     return row
 
 
-_LOOKED_AT = ("uuid", "name", "token_uuid", "state", "epoch", "last_turn_at")
+_LOOKED_AT = ("uuid", "name", "token_uuid", "state", "epoch", "last_turn_at", "own_pause")
 _dispatchers = RESOURCES["dispatchers"].table.c
 _BARE = select(*(_dispatchers[name] for name in _LOOKED_AT)).where(
     _dispatchers.uuid == bindparam("key")

@@ -260,7 +260,8 @@ class Api:
         """Call until there is something to answer or the caller's patience is over.
 
         Raises `ClientDisconnect` when the client goes away while it waits: claiming for nobody would
-        leave a container to its next call with the same claim_id, which may never come.
+        leave a container to its next call with the same claim_id, which may never come. Who waits for a claim
+        hears at once that claims were paused meanwhile; who knows that waits on.
         """
         arguments = {**call.body, **call.query}
         is_claim = call.method.name == "claim"
@@ -272,11 +273,12 @@ class Api:
             # An empty cursor asks where the changes begin, which is answered at once.
             if reply["items"] or not (is_claim or arguments.get("cursor")):
                 return reply
+            paused = reply.get("paused")
             give_up_at = began + _patience(arguments.get("wait"))
             gone = asyncio.create_task(_disconnection(request, bell))
             self._metrics.holding(1)
             try:
-                while not reply["items"] and not self._bells.closing:
+                while self._is_vain(reply, paused):
                     left = give_up_at - loop.time()
                     if left <= 0:
                         break
@@ -288,6 +290,10 @@ class Api:
                 self._metrics.holding(-1)
                 gone.cancel()
         return reply
+
+    def _is_vain(self, reply: Answer, paused: str | None) -> bool:
+        """Whether a held call has nothing to answer that its caller does not know."""
+        return not reply["items"] and reply.get("paused") == paused and not self._bells.closing
 
     async def _next_look(self, *, is_claim: bool) -> float:
         """Seconds until a held call has a reason of its own to look again."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Text, case, cast, func, literal, null, or_
+from sqlalchemy import Column, ColumnElement, Text, case, cast, func, literal, null, or_, select
 
 from nodemanager.model import UUID_INFIX
 from nodemanager.server import schema
@@ -29,6 +29,7 @@ MISSING_AFTER = 3600 * _SECOND
 """A node that has not pinged for so long is missing, and of no interest to users (node.rb, 69-81)."""
 
 _nodes = schema.nodes.c
+_dispatchers = schema.dispatchers.c
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ def _worker_state() -> ColumnElement[Any]:
     )
 
 
+def _paused() -> ColumnElement[Any]:
+    """Its own pause, or that of all."""
+    of_all = select(schema.claims_pause.c.why).where(schema.claims_pause.c.id == 1)
+    own = func.nullif(_dispatchers.own_pause, "")
+    return func.coalesce(own, of_all.scalar_subquery(), "")
+
+
 def _of(*computed: Computed) -> Mapping[str, Computed]:
     return {each.field.name: each for each in computed}
 
@@ -80,6 +88,13 @@ def _text(name: str, expression: ColumnElement[Any], doc: str) -> Computed:
 
 
 COMPUTED: Mapping[str, Mapping[str, Computed]] = {
+    "dispatchers": _of(
+        _text(
+            "paused",
+            _paused(),
+            "Who paused its claims, or those of all, and why; empty: it claims.",
+        ),
+    ),
     "links": _of(
         _text("head_kind", _kind(schema.links.c.head_uuid), "What `head_uuid` names."),
         _text("tail_kind", _kind(schema.links.c.tail_uuid), "What `tail_uuid` names."),

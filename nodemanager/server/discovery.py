@@ -126,6 +126,10 @@ def _list_schema(resource: Resource) -> dict[str, Any]:
             },
             "items_available": {"type": "integer", "description": "How many match in all."},
             "cursor": {"type": "string", "description": "For the next call of `changes`."},
+            "paused": {
+                "type": "string",
+                "description": "Why `claim` finds nothing, if it is paused.",
+            },
         },
     }
 

@@ -10,11 +10,11 @@ from sqlalchemy import bindparam, delete, select
 from nodemanager.container_request import plain
 from nodemanager.model import Capabilities
 from nodemanager.rule import Rule
-from nodemanager.server import schema
-from nodemanager.server.access import acting_dispatcher, find, lookup
+from nodemanager.server import pauses, schema
+from nodemanager.server.access import acting_dispatcher, dispatcher_of_operator, find
 from nodemanager.server.attempts import end
 from nodemanager.server.changes import begin_counting
-from nodemanager.server.errors import forbidden, invalid, not_found
+from nodemanager.server.errors import forbidden, invalid
 from nodemanager.server.queue import held_count
 from nodemanager.server.records import checked
 from nodemanager.server.resources import RESOURCES, Row, render
@@ -74,7 +74,7 @@ def create(tx: Transaction, call: Call) -> dict[str, Any]:
 
 
 def ping(tx: Transaction, call: Call) -> dict[str, Any]:
-    """``dispatchers.ping``: renew the lease, perhaps with new capabilities; tells the time left."""
+    """``dispatchers.ping``: renew the lease, perhaps with new capabilities; tells the time left, and of a pause."""
     given = call.attributes.get("capabilities")
     if given is not None:
         tx.lock_graph()  # another shape must not be judged meanwhile
@@ -97,7 +97,7 @@ def retire(tx: Transaction, call: Call) -> dict[str, Any]:
 
     With `release` they become TempFail, and another dispatcher gets the next attempt.
     """
-    row = _by_operator(tx, call)
+    row = dispatcher_of_operator(tx, call)
     if row["state"] == "retired":
         return render(_DISPATCHERS, row)
     if row["state"] == "lost":
@@ -112,7 +112,7 @@ def retire(tx: Transaction, call: Call) -> dict[str, Any]:
 
 def lose(tx: Transaction, call: Call) -> dict[str, Any]:
     """``dispatchers.lose``: an operator knows that it is dead; nobody has to wait for its lease."""
-    row = _by_operator(tx, call)
+    row = dispatcher_of_operator(tx, call)
     if row["state"] == "retired":
         raise invalid("state: is retired already")
     if row["state"] == "lost":
@@ -148,16 +148,6 @@ def release(tx: Transaction, dispatcher: Row) -> int:
     return len(rows)
 
 
-def _by_operator(tx: Transaction, call: Call) -> Row:
-    tx.lock_graph()
-    row = lookup(tx, _DISPATCHERS, call.uuid, lock=True)
-    if row is None:
-        raise not_found()
-    if tx.caller.kind != "root":
-        raise forbidden(f"only an administrator may {call.method.name} a dispatcher")
-    return row
-
-
 def _register(tx: Transaction, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     own = {
         "owner_uuid": tx.caller.user_uuid,
@@ -167,6 +157,7 @@ def _register(tx: Transaction, name: str, told: Mapping[str, Any]) -> dict[str, 
         "last_ping_at": tx.now,
         "lease_ends_at": tx.after(tx.policy.ping_timeout),
         "token_uuid": tx.caller.token_uuid,
+        "own_pause": pauses.inherited(tx, name),
     }
     row = new_record(tx, "dispatchers", {**told, **own})
     add(tx, "dispatchers", row)
@@ -184,6 +175,7 @@ def _renew(tx: Transaction, row: Row, told: Mapping[str, Any]) -> dict[str, Any]
 def _with_lease(tx: Transaction, row: Row, call: Call) -> dict[str, Any]:
     record = render(_DISPATCHERS, row, call.select)
     record["lease_seconds"] = (row["lease_ends_at"] - tx.now) / 1_000_000
+    record["paused"] = pauses.of_dispatcher(tx, row)
     return record
 
 

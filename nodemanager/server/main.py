@@ -1,4 +1,4 @@
-"""The command ``arvados-dispatch-api``: serve the API, or make and revoke tokens.
+"""The command ``arvados-dispatch-api``: serve the API, make and revoke tokens, pause claims and let them go on.
 
 With ``--embedded`` it is the child of a daemon: it says on standard output when it is ready, and ends
 when its standard input does, which the daemon holds open for as long as it lives.
@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings, dispatcher = _settings(options)
         if options.verb == "token":
             return _token(settings, options)
+        if options.verb == "claims":
+            return _claims(settings, options)
         return _serve(settings, dispatcher if options.embedded else None)
     except ConfigError as error:
         print(f"arvados-dispatch-api: {error}", file=sys.stderr)
@@ -87,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dispatcher", default=None, help="with --embedded: name of the daemon's dispatcher"
     )
-    verbs = parser.add_subparsers(title="instead of serving", metavar="token ...")
+    verbs = parser.add_subparsers(title="instead of serving", metavar="token|claims ...")
     token = verbs.add_parser("token", help="make and revoke tokens", parents=[common])
     token.set_defaults(verb="token")
     actions = token.add_subparsers(required=True, dest="action")
@@ -97,6 +99,18 @@ def _parser() -> argparse.ArgumentParser:
     who.add_argument("--user", dest="token_user", metavar="NAME")
     revoke = actions.add_parser("revoke", help="take a token back", parents=[common])
     revoke.add_argument("uuid", help="of the token: its middle part")
+    claims = verbs.add_parser(
+        "claims",
+        help="pause all claims, let them go on, or say whether they are paused",
+        description="Works on the database itself: no server need run, and those that run follow at once.",
+        parents=[common],
+    )
+    claims.set_defaults(verb="claims")
+    actions = claims.add_subparsers(required=True, dest="action")
+    pause = actions.add_parser("pause", help="no dispatcher claims anything", parents=[common])
+    pause.add_argument("--reason", required=True, help="why; whoever waits reads it")
+    actions.add_parser("resume", help="dispatchers claim again", parents=[common])
+    actions.add_parser("show", help="print why claims are paused, if they are", parents=[common])
     return parser
 
 
@@ -130,6 +144,22 @@ def _token(settings: ServerSettings, options: argparse.Namespace) -> int:
     return 0
 
 
+def _claims(settings: ServerSettings, options: argparse.Namespace) -> int:
+    with _service(settings, StateDirectory(settings.state_dir)) as service:
+        if options.action == "pause":
+            try:
+                print(f"claims are paused: {service.pause_claims(options.reason)}")
+            except ServerError as error:
+                raise NodeManagerError(f"--{error}") from error
+        elif options.action == "resume":
+            why = service.resume_claims()
+            print(f"claims go on; they were paused: {why}" if why else "claims were not paused")
+        else:
+            why = service.why_paused()
+            print(f"claims are paused: {why}" if why else "claims are not paused")
+    return 0
+
+
 def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
     """Serve until told to stop. `embedded_dispatcher` is the daemon's name when we are its child."""
     state = StateDirectory(settings.state_dir)
@@ -138,6 +168,9 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
             settings = settings.with_root_token(state.kept_root_token())
         elif embedded_dispatcher is not None:
             write_private(state.root_token, f"{settings.policy.root_token}\n")
+        if embedded_dispatcher is not None:
+            # A machine that was off is no backup, and nobody is there to look.
+            settings = settings.that_trusts_its_database()
         sys.setswitchinterval(_SWITCH_SECONDS)
         _allow_many_connections()
         certificate, key = _certificate(settings, state)
@@ -145,6 +178,9 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
         with listening, _service(settings, state) as service:
             if embedded_dispatcher is not None:
                 _keep_dispatcher_token(service, state, embedded_dispatcher)
+            else:
+                service.distrust_an_old_database()
+                _warn_of_a_pause(service)
             app = create_app(service, settings, state.files, SystemClock())
             config = uvicorn.Config(
                 app,
@@ -168,6 +204,13 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
             server = _Server(config, app, ready, ends_with_stdin=embedded_dispatcher is not None)
             server.run(sockets=[listening])
     return 0 if server.started else 1
+
+
+def _warn_of_a_pause(service: Service) -> None:
+    """Whoever starts a server wants work to flow: not unless somebody ends this."""
+    why = service.why_paused()
+    if why:
+        log.warning("claims are paused: %s", why, extra={"action": "claims_paused"})
 
 
 class _Server(uvicorn.Server):

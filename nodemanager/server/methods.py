@@ -70,6 +70,7 @@ _WAIT = Parameter(
     default=0.0,
     doc="Seconds the call may be held open when there is nothing yet.",
 )
+_REASON = Parameter("reason", "string", doc="Why; others read it.")
 _LIST = (
     Parameter("filters", "array", doc="Conditions [attribute, operator, operand], joined by AND."),
     Parameter("where", "object", doc="Attributes and the values they must have."),
@@ -244,6 +245,18 @@ def _containers() -> Iterator[Method]:
 
 def _dispatchers() -> Iterator[Method]:
     resource = "dispatchers"
+    for name, parameters, doc in (
+        (
+            "pause_all",
+            (_REASON,),
+            "No dispatcher claims anything, now and later, until `resume_all`.",
+        ),
+        ("resume_all", (), "The end of a pause of all; who is paused alone remains so."),
+    ):
+        yield Method(
+            resource, name, "POST", f"dispatchers/{name}", f"dispatchers.{name}", parameters,
+            body=bool(parameters), doc=doc,
+        )  # fmt: skip
     yield _list(resource)
     yield _get(resource)
     yield _create(resource, "Register; the same token and name take up the alive record.")
@@ -255,7 +268,16 @@ def _dispatchers() -> Iterator[Method]:
             Parameter("turn", "boolean", default=False, doc="It has gone through its work since."),
         ),
         body=True,
-        doc="Renew the lease; new `capabilities` are stored. Answers lease_seconds.",
+        doc="Renew the lease; new `capabilities` are stored. Answers lease_seconds, and paused.",
+    )  # fmt: skip
+    yield Method(
+        resource, "pause", "POST", "dispatchers/{uuid}/pause", "dispatchers.pause",
+        (_UUID, _REASON), body=True,
+        doc="It goes on with what it has and claims nothing more; whoever waits reads why.",
+    )  # fmt: skip
+    yield Method(
+        resource, "resume", "POST", "dispatchers/{uuid}/resume", "dispatchers.resume", (_UUID,),
+        doc="It claims again, unless all are paused: answers paused.",
     )  # fmt: skip
     yield Method(
         resource, "retire", "POST", "dispatchers/{uuid}/retire", "dispatchers.retire",

@@ -23,6 +23,8 @@ class Policy:
     """For so long a container is not offered again to the dispatcher that gave it back."""
     sweep_interval: float = 5.0
     """How often the servers look after the leases; a longer gap was an outage of theirs."""
+    pause_claims_after: float = 3600.0
+    """A server that starts and finds nobody has been there for longer pauses claims; 0: no server ever does."""
     max_compute_nodes: int = 64
     """So many slots there are for nodes."""
     root_token: str = field(default="", repr=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
+from nodemanager.server import heartbeat, pauses
 from nodemanager.server.access import acting_dispatcher, acting_dispatcher_and, find
 from nodemanager.server.errors import forbidden, invalid
 from nodemanager.server.hot import HotStatement
@@ -25,10 +26,12 @@ _CONTAINERS = RESOURCES["containers"]
 _c = containers.c
 _HELD_STATES = ("Locked", "Running")
 
-# Reads nothing but the index `ix_containers_waiting` and `shape_fits`.
+# Of what waits it reads nothing but the index `ix_containers_waiting` and `shape_fits`.
 _MOST_URGENT = (
     select(_c.uuid)
     .where(
+        pauses.ALL_MAY_CLAIM,
+        heartbeat.IS_NOT_OLDER,
         IS_QUEUED,
         _c.priority > 0,
         _c.hold.is_(False),
@@ -106,7 +109,8 @@ _NEXT_AVOIDED = (
 def claim(tx: Transaction, call: Call) -> dict[str, Any]:
     """``containers.claim``: the most urgent containers that this dispatcher can run, now its own.
 
-    The same `claim_id` again returns the containers of the first time, whatever became of them since.
+    The same `claim_id` again returns the containers of the first time, whatever became of them since. `paused`
+    says why there are no others, if claims are paused.
     """
     limit = call.needed("limit")
     if not 1 <= limit <= MAX_CLAIM:
@@ -119,9 +123,16 @@ def claim(tx: Transaction, call: Call) -> dict[str, Any]:
         following = [*tx.database.claim_lock(claim_id), (_CLAIMED_BEFORE, ours)]
     dispatcher, others = acting_dispatcher_and(tx, me, epoch, *following)
     _note_turn(tx, dispatcher)
-    statement = _CLAIMED_THEN if others and others[-1] else _CLAIM
-    rows = statement.all(tx.conn, {**ours, "most": limit})
-    return {"items": [_SHOWN.record(row) for row in sorted(rows, key=_urgency)]}
+    is_repeated = bool(others and others[-1])
+    rows: list[tuple[Any, ...]] = []
+    if is_repeated:
+        rows = _CLAIMED_THEN.all(tx.conn, ours)
+    elif not dispatcher["own_pause"]:
+        rows = _CLAIM.all(tx.conn, {**ours, "most": limit, "beats": tx.known_beats})
+    # Whoever has just claimed something is not paused; that is the call in which time counts.
+    paused = "" if rows and not is_repeated else pauses.of_dispatcher(tx, dispatcher)
+    items = [_SHOWN.record(row) for row in sorted(rows, key=_urgency)]
+    return {"items": items, "paused": paused}
 
 
 def claim_one(tx: Transaction, row: Row, dispatcher_uuid: str, epoch: int | None) -> Row:
@@ -129,6 +140,11 @@ def claim_one(tx: Transaction, row: Row, dispatcher_uuid: str, epoch: int | None
     if tx.caller.kind not in ("dispatcher", "root"):
         raise forbidden("only a dispatcher's token claims containers")
     dispatcher = acting_dispatcher(tx, dispatcher_uuid, epoch)
+    paused = pauses.of_dispatcher(tx, dispatcher)
+    if paused:
+        raise invalid(f"dispatcher: claims are paused: {paused}")
+    if heartbeat.is_older_than_known(tx, heartbeat.last_beat(tx.conn)):
+        raise invalid("dispatcher: cannot lock while the database is older than it was")
     row = find(tx, _CONTAINERS, row["uuid"], lock=True)
     if row["state"] != "Queued":
         raise invalid(f"dispatcher: cannot lock when {row['state']}")

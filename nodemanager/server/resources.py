@@ -92,7 +92,12 @@ RESOURCES: Mapping[str, Resource] = {
             "containers", "container", "Container", schema.containers, schema.CONTAINER_FIELDS
         ),
         Resource(
-            "dispatchers", "dispatcher", "Dispatcher", schema.dispatchers, schema.DISPATCHER_FIELDS
+            "dispatchers",
+            "dispatcher",
+            "Dispatcher",
+            schema.dispatchers,
+            schema.DISPATCHER_FIELDS,
+            COMPUTED["dispatchers"],
         ),
         Resource("links", "link", "Link", schema.links, schema.LINK_FIELDS, COMPUTED["links"]),
         Resource("logs", "log", "Log", schema.logs, schema.LOG_FIELDS, COMPUTED["logs"]),

@@ -176,6 +176,7 @@ CONTAINER_FIELDS = (
     _integer("temp_fails", "TempFails in a row before this attempt.", 0),
     _time("run_after", "It is not claimed before."),
     _boolean("hold", "It waits until an operator releases it.", default=False),
+    _text("hold_reason", "Why it is on hold, and who says so; empty when it is not.", ""),
     _boolean("given_back", "It was handed back before it ran.", default=False),
     _string("avoid_dispatcher", "The dispatcher that handed the attempt before it back."),
     _time("avoid_until", "Until then it is not offered to that one."),
@@ -219,6 +220,7 @@ DISPATCHER_FIELDS = (
     _time("ended_at", "When it was lost or retired."),
     _string("token_uuid", "The token that made it."),
     _hidden("lease_ends_at", FieldType.DATETIME, "When it is lost if it stays silent."),
+    _hidden("own_pause", FieldType.TEXT, "Why it alone claims nothing; empty when it does.", ""),
 )
 
 LINK_FIELDS = (
@@ -397,5 +399,14 @@ heartbeat = Table(
     metadata,
     Column("id", Integer(), primary_key=True),
     Column("stamped_at", BigInteger(), nullable=False),
+    Column("beats", BigInteger(), nullable=False),
 )
-"""One row: when an API server last looked after the leases."""
+"""One row: when an API server last looked after the leases, and how often that was done in all."""
+
+claims_pause = Table(
+    "claims_pause",
+    metadata,
+    Column("id", Integer(), primary_key=True),
+    Column("why", _TEXT, nullable=False),
+)
+"""One row while no dispatcher may claim anything, none otherwise."""

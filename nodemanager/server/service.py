@@ -23,6 +23,8 @@ from nodemanager.server import (
     authorizations,
     changes,
     family,
+    heartbeat,
+    pauses,
     queue,
     sweep,
     tokens,
@@ -33,6 +35,7 @@ from nodemanager.server.database import Database
 from nodemanager.server.errors import ServerError, forbidden
 from nodemanager.server.handlers import HANDLERS
 from nodemanager.server.methods import BASE_PATH, METHODS, Method
+from nodemanager.server.notes import checked_reason
 from nodemanager.server.policy import Policy
 from nodemanager.server.resources import RESOURCES, Row
 from nodemanager.server.scopes import allows
@@ -51,6 +54,9 @@ log = logging.getLogger(__name__)
 
 _TRIES = 5
 """Of one transaction, before whoever collides with it for ever is told to try again."""
+
+_COMMAND = "arvados-dispatch-api"
+"""Who acts when an operator uses the command on the database itself."""
 
 Answer = dict[str, Any]
 """JSON, except that it may hold `orjson.Fragment`: JSON that is ready as it is."""
@@ -91,6 +97,7 @@ class Service:
         self.cluster_id = cluster_id
         self._jitter = jitter
         self._started = database.elapsed()
+        self._known_beats = 0
         self._callbacks: list[Callable[[str], None]] = []
         self._callbacks_lock = threading.Lock()
         with database.write() as conn:
@@ -244,7 +251,34 @@ class Service:
         """
         may_lose = self.database.elapsed() - self._started >= self.policy.ping_timeout
         with self.database.sweeper() as is_mine:
-            return sweep.sweep(self._sweeping, may_lose=may_lose) if is_mine else SweepReport()
+            if not is_mine:
+                return SweepReport()
+            report = sweep.sweep(self._own, may_lose=may_lose)
+        if self.policy.pause_claims_after:
+            self._known_beats = report.beats
+        if report.distrust:
+            log.error("claims are paused: %s", report.distrust)
+        return report
+
+    def distrust_an_old_database(self) -> str:
+        """Pause claims if the database may be a backup; why, empty if not. Before this server sweeps."""
+        with self._own() as tx:
+            return heartbeat.distrust_what_is_old(tx)
+
+    def pause_claims(self, reason: str) -> str:
+        """Nobody claims anything until `resume_claims`; the words that are shown. `ServerError` for no reason."""
+        with self._own() as tx:
+            return pauses.begin(tx, checked_reason(reason), _COMMAND)
+
+    def resume_claims(self) -> str:
+        """End the pause of all dispatchers; returns why it was, empty if it was not."""
+        with self._own() as tx:
+            return pauses.finish(tx, _COMMAND)
+
+    def why_paused(self) -> str:
+        """Why no dispatcher may claim anything; empty when that is not so."""
+        with self.database.read() as conn:
+            return pauses.of_all(conn)
 
     def create_dispatcher_token(self, name: str) -> NewToken:
         """A token that may make and be the dispatcher `name`."""
@@ -265,7 +299,7 @@ class Service:
             authorizations.revoke_token(conn, uuid)
 
     @contextmanager
-    def _sweeping(self) -> Iterator[Transaction]:
+    def _own(self) -> Iterator[Transaction]:
         """A transaction of the server's own."""
         with self.database.write() as conn:
             tx = self._transaction(conn, Identity(Caller("root"), self.database.now(conn)))
@@ -302,6 +336,7 @@ class Service:
             self.cluster_id,
             writes=writes,
             jitter=self._jitter,
+            known_beats=self._known_beats,
         )
 
 

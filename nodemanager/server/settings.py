@@ -49,6 +49,10 @@ class ServerSettings:
         """The same with another root token."""
         return replace(self, policy=replace(self.policy, root_token=token))
 
+    def that_trusts_its_database(self) -> ServerSettings:
+        """The same without pauses by the server itself."""
+        return replace(self, policy=replace(self.policy, pause_claims_after=0.0))
+
 
 def settings_from(config: Config) -> ServerSettings:
     """The settings that the config file asks for; raises `ConfigError` for half a certificate."""
@@ -76,6 +80,7 @@ def settings_from(config: Config) -> ServerSettings:
             max_temp_fails=api.max_temp_fails,
             given_back_pause=api.given_back_pause,
             sweep_interval=api.sweep_interval,
+            pause_claims_after=api.pause_claims_after,
             max_compute_nodes=api.max_compute_nodes,
             root_token=str(api.root_token),
         ),

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from sqlalchemy import bindparam, case, insert, select, update
+from sqlalchemy import bindparam, case, select, update
 
+from nodemanager.server import heartbeat
 from nodemanager.server.dispatchers import RELEASE_CHUNK, release, take_out
+from nodemanager.server.heartbeat import Beat
 from nodemanager.server.requests import cancel_expired
-from nodemanager.server.schema import containers, dispatchers, heartbeat
+from nodemanager.server.schema import containers, dispatchers
 from nodemanager.server.transaction import Transaction
 
 Begin = Callable[[], AbstractContextManager[Transaction]]
@@ -56,6 +58,10 @@ class SweepReport:
     """Containers of dead dispatchers that became TempFail."""
     expired: int = 0
     """Requests cancelled because their `expires_at` has come."""
+    beats: int = 0
+    """How many heartbeats the database has seen; 0: another server swept."""
+    distrust: str = ""
+    """Why claims were paused: the database was restored beneath this server."""
 
 
 def sweep(begin: Begin, *, may_lose: bool) -> SweepReport:
@@ -65,7 +71,10 @@ def sweep(begin: Begin, *, may_lose: bool) -> SweepReport:
     """
     report = SweepReport()
     with begin() as tx:
-        report.outage_seconds = _stamp(tx)
+        last = heartbeat.last_beat(tx.conn)
+        report.distrust = heartbeat.distrust_what_went_back(tx, last)
+        report.outage_seconds = _extend_leases(tx, last)
+        report.beats = heartbeat.stamp(tx, last).beats
     if may_lose:
         with begin() as tx:
             silent = tx.conn.execute(_SILENT, {"now": tx.now}).mappings().all()
@@ -87,14 +96,11 @@ def sweep(begin: Begin, *, may_lose: bool) -> SweepReport:
     return report
 
 
-def _stamp(tx: Transaction) -> float:
-    """Stamp the heartbeat; after a gap or a jump of the clock extend the leases. Returns seconds."""
-    last: int | None = tx.conn.execute(select(heartbeat.c.stamped_at)).scalar()
+def _extend_leases(tx: Transaction, last: Beat | None) -> float:
+    """After a gap in the heartbeat, or a jump of the clock: seconds by which leases are longer."""
     if last is None:
-        tx.conn.execute(insert(heartbeat).values(id=1, stamped_at=tx.now))
         return 0.0
-    tx.conn.execute(update(heartbeat).values(stamped_at=tx.now))
-    gap = tx.now - last
+    gap = tx.now - last.stamped_at
     late = gap - round(_MISSED_STAMPS * tx.policy.sweep_interval * 1_000_000)
     if gap >= 0 and late <= 0:
         return 0.0

@@ -63,6 +63,8 @@ class Transaction:
     """Whether it may change anything, and so lock."""
     jitter: Callable[[], float] = random
     """A random number in [0, 1), for the wait before another attempt."""
+    known_beats: int = 0
+    """The database has had at least so many heartbeats, unless it has gone back in time: see `heartbeat`."""
     topics: set[str] = field(default_factory=set)
     """Announced after the commit."""
     changed: defaultdict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))

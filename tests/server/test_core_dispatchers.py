@@ -241,6 +241,6 @@ def test_a_registration_may_select_what_it_is_told(cluster: Cluster) -> None:
     token = cluster.service.create_dispatcher_token("d1").text
     body = {"name": "d1", "scheduler": "fake"}
     told = cluster.call("dispatchers.create", body, token=token, select=["uuid"])
-    assert set(told) == {"kind", "uuid", "lease_seconds"}
+    assert set(told) == {"kind", "uuid", "lease_seconds", "paused"}
     words = cluster.refused(422, "dispatchers.create", body, token=token, select=False)
     assert "select" in words

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, column, func, inspect, select, table
 from nodemanager.errors import NodeManagerError
 from nodemanager.server import schema
 
-HEAD = "0002"
+HEAD = "0003"
 """The version of the tables in `schema`: the last step in `versions`."""
 
 FIRST = "0001"
