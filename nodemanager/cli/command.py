@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import shtab
 
 from nodemanager.cli.out import Out
 from nodemanager.cli.site import Site, UsageError
@@ -86,6 +88,12 @@ def uuids(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "uuids", metavar="UUID", nargs="+", help="of a container request, or of a container"
     )
+
+
+def complete_files(action: Any) -> None:
+    """A shell completes the names of files here."""
+    # So shtab finds it; argparse itself has no word for that.
+    action.complete = shtab.FILE
 
 
 def with_reason(parser: argparse.ArgumentParser, whom: str) -> None:

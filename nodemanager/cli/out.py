@@ -91,7 +91,9 @@ class Out:
         lines = [cell.plain]
         if self.is_terminal:
             room = max(NARROWEST, self.console.width - cell_len(indent))
-            lines = textwrap.wrap(cell.plain, room, break_on_hyphens=False) or [""]
+            lines = textwrap.wrap(
+                cell.plain, room, break_on_hyphens=False, break_long_words=False
+            ) or [""]
         for line in lines:
             self.console.print(Text(indent + line, style=cell.style), soft_wrap=True)
 
@@ -176,7 +178,7 @@ def _row(columns: Sequence[Column], fixed: Sequence[int], row: Sequence[Text], l
 def _wrapped(lines: Iterable[str], room: int) -> list[str]:
     found: list[str] = []
     for line in lines:
-        found += textwrap.wrap(line, room, break_on_hyphens=False) or [""]
+        found += textwrap.wrap(line, room, break_on_hyphens=False, break_long_words=False) or [""]
     return found
 
 

@@ -7,9 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import shtab
-
-from nodemanager.cli.command import PROG, Command, CommandGroup, duration
+from nodemanager.cli.command import PROG, Command, CommandGroup, complete_files, duration
 from nodemanager.cli.commands import COMMANDS
 from nodemanager.cli.completion import PLACES, SHELLS
 from nodemanager.cli.site import CONFIG_VARIABLE, DEFAULT_CONFIG
@@ -97,11 +95,7 @@ def _config(parser: argparse.ArgumentParser, default: Any) -> None:
         default=default,
         help=f"the config file; subcommands otherwise take that of {CONFIG_VARIABLE}, else {DEFAULT_CONFIG}",
     )
-    _complete_files(action)
-
-
-def _complete_files(action: Any) -> None:
-    action.complete = shtab.FILE
+    complete_files(action)
 
 
 def _add_daemon_flags(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +129,7 @@ def _add_daemon_flags(parser: argparse.ArgumentParser) -> None:
         help="submit the container requests of a YAML file or of all those in a folder, follow them "
         "until every one is final, and exit",
     )
-    _complete_files(path)
+    complete_files(path)
     group.add_argument(
         "--resume",
         dest="daemon_resume",

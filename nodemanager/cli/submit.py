@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from nodemanager.api.requests import ArvadosRequests
-from nodemanager.cli.command import FAILED, INTERRUPTED, SUCCEEDED, Command, Flags
+from nodemanager.cli.command import FAILED, INTERRUPTED, SUCCEEDED, Command, Flags, complete_files
 from nodemanager.cli.out import Out
 from nodemanager.cli.site import Site, UsageError
 from nodemanager.errors import ApiRefused
@@ -104,9 +104,10 @@ def _state_home() -> Path:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    path = parser.add_argument(
         "file", metavar="PATH", type=Path, help="a YAML file, or a folder of them, as for --run"
     )
+    complete_files(path)
     parser.add_argument("--watch", action="store_true", help="follow them until every one is final")
     parser.add_argument(
         "--resume",

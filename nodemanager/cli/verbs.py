@@ -129,9 +129,9 @@ _Verb = Callable[[Site, Flags, Out], int]
 
 CANCEL = Command(
     "cancel",
-    "nobody wants it any more",
+    "give a request up",
     cancel,
-    description="Sets the priority of the request to 0: a job that waits is taken back, one that runs is stopped. "
+    description="Sets its priority to 0: a job that waits is taken back, one that runs is stopped. "
     "By a container's UUID all requests for it are cancelled that the token may see. Its owner may.",
     arguments=uuids,
     examples=("cancel zzzzz-xvhdp-0123456789abcde",),
@@ -139,7 +139,7 @@ CANCEL = Command(
 )
 HOLD = Command(
     "hold",
-    "not to be claimed until it is released",
+    "keep a waiting container from being claimed until it is released",
     hold,
     description="For containers that are Queued; of a request the current one is meant. Needs an administrator's "
     "token, as does release.",
@@ -149,7 +149,7 @@ HOLD = Command(
 )
 RELEASE = Command(
     "release",
-    "what was on hold may be claimed again",
+    "let what is on hold be claimed again",
     release,
     arguments=uuids,
     examples=("release zzzzz-dz642-0123456789abcde",),

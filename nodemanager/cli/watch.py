@@ -193,7 +193,7 @@ class _Lines(_View):
                 continue
             self._seen[item.uuid] = mark
             parts = [
-                f"{datetime.now().astimezone():%H:%M:%S}",
+                f"{datetime.fromtimestamp(self._out.now).astimezone():%H:%M:%S}",
                 item.uuid,
                 item.name,
                 item.row.state,
