@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pykka
@@ -28,13 +29,14 @@ from nodemanager.clouds.actor import CloudActor
 from nodemanager.clouds.make import LOOPBACK, cloud_dir
 from nodemanager.clouds.messages import GetCloudCounts
 from nodemanager.config import Config
+from nodemanager.config import Scheduler as SchedulerSection
 from nodemanager.config.nodes import ONE
 from nodemanager.dispatch.collector import Store, StoreApi, StoreDirectory
 from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings
 from nodemanager.dispatch.group import Plant, SchedulerPlant
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import GetStatus, Stop
-from nodemanager.elastic import node_plant
+from nodemanager.elastic import changed_plant, node_plant
 from nodemanager.errors import ConfigError, NodeManagerError
 from nodemanager.model import NodeSize
 from nodemanager.nodes.arbiter import ArbiterActor
@@ -79,6 +81,7 @@ class Daemon:
         self._pool = ActorPool()
         self._watchdog = Watchdog(self._clock, config.daemon.watchdog, last_resort=True, feed=feed)
         self._stopping = False
+        self._plant: Plant | None = None
         self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
         self._records = Records(endpoint, config.runner.store, config.arvados.timeout)
 
@@ -91,10 +94,11 @@ class Daemon:
         use_pool(self._pool)
         timer = TimerActor.start(self._clock)
         self._supervisor = SupervisorActor.start(timer, self._clock)
-        plant = _plant(self._config, self._endpoint, self._clock, timer)
+        plant = self._plant = _plant(self._config, self._endpoint, self._clock, timer)
 
         def start_watched(supervisor: pykka.ActorRef[Any], key: Any) -> Any:
-            actors = plant.start(supervisor, key)
+            # As it is by then: it may have been changed since.
+            actors = (self._plant or plant).start(supervisor, key)
             self._watchdog.watch(*actors)
             return actors
 
@@ -119,6 +123,21 @@ class Daemon:
         # the process, and what they claim meanwhile is adopted by the next start.
         self._pool.close(timeout=1.0)
         return flushed.is_set()
+
+    def reload(self, config: Config) -> None:
+        """Let the actors take up what is different in `config`, which may only be what
+        `nodemanager.config.reload` calls live. Belongs to the thread that called `start`.
+
+        Raises `ConfigError`, and changes nothing then.
+        """
+        before = self._plant
+        if before is None:
+            raise NodeManagerError("the daemon has not started")
+        # Actors that are started anew meanwhile have it from the plant; to be told twice does no harm.
+        self._plant = _changed(before, config, self._endpoint)
+        self._config = config
+        self._watchdog.be_patient(config.daemon.watchdog)
+        self._plant.retell(before, self._group(ASK_SECONDS))
 
     def look(self, timeout_seconds: float) -> DaemonLook:
         """How things stand, for people; see `nodemanager.status.look.Source`. May be called from any thread."""
@@ -235,11 +254,7 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         connect=lambda: ArvadosApi(endpoint.connect(timeout)),
         schedulers=tuple(_scheduler_plant(config, site, sizes) for site in scheduler_sites(config)),
         template=job_template(config, endpoint),
-        settings=DispatchSettings(
-            max_claimed=config.dispatch.max_claimed,
-            turn_seconds=config.dispatch.poll_time,
-            relist_seconds=config.dispatch.full_list_interval,
-        ),
+        settings=_settings(config),
         ping_seconds=config.dispatch.ping_interval,
         claim_wait_seconds=wait,
         clock=clock,
@@ -247,6 +262,38 @@ def _plant(config: Config, endpoint: Endpoint, clock: Clock, timer: pykka.ActorR
         nodes=nodes,
         elastic=elastic_site(config),
         make_store=lambda: _store(config, endpoint),
+    )
+
+
+def _changed(plant: Plant, config: Config, endpoint: Endpoint) -> Plant:
+    """The plant with all that may change while its actors run; neither scheduler nor cloud is asked."""
+    paces = [_pace(site.section) for site in scheduler_sites(config)]
+    return replace(
+        plant,
+        schedulers=tuple(
+            replace(each, pace=pace) for each, pace in zip(plant.schedulers, paces, strict=True)
+        ),
+        template=job_template(config, endpoint),
+        settings=_settings(config),
+        ping_seconds=config.dispatch.ping_interval,
+        nodes=changed_plant(plant.nodes, config),
+    )
+
+
+def _settings(config: Config) -> DispatchSettings:
+    return DispatchSettings(
+        max_claimed=config.dispatch.max_claimed,
+        turn_seconds=config.dispatch.poll_time,
+        relist_seconds=config.dispatch.full_list_interval,
+    )
+
+
+def _pace(section: SchedulerSection) -> Pace:
+    return Pace(
+        poll_seconds=section.poll_time,
+        max_poll_seconds=section.max_poll_time,
+        commands_per_second=section.commands_per_second,
+        submit_batch=section.submit_batch,
     )
 
 
@@ -259,15 +306,9 @@ def _store(config: Config, endpoint: Endpoint) -> Store:
 def _scheduler_plant(
     config: Config, site: SchedulerSite, sizes: tuple[NodeSize, ...]
 ) -> SchedulerPlant:
-    section = site.section
     return SchedulerPlant(
         make=lambda: make_site_scheduler(config, site, sizes),
-        pace=Pace(
-            poll_seconds=section.poll_time,
-            max_poll_seconds=section.max_poll_time,
-            commands_per_second=section.commands_per_second,
-            submit_batch=section.submit_batch,
-        ),
+        pace=_pace(site.section),
         name=site.name,
         rule=site.rule,
     )

@@ -15,7 +15,7 @@ from nodemanager.config import Config
 from nodemanager.config.nodes import ONE
 from nodemanager.dispatch.group import NodePlant
 from nodemanager.model import NodeSize
-from nodemanager.nodes.catalogue import Catalogue, read_catalogue
+from nodemanager.nodes.catalogue import Catalogue, price_factor, read_catalogue
 from nodemanager.nodes.order import OrderTemplate, Ping, Script
 from nodemanager.nodes.policy import NodePolicy
 
@@ -30,22 +30,18 @@ def node_plant(config: Config, endpoint: Endpoint) -> NodePlant | None:
         return None
     driver = find_cloud(config.cloud.provider)
     catalogue = _catalogue(config)
-    cloud, daemon = config.cloud, config.daemon
+    cloud = config.cloud
     return NodePlant(
         connect=lambda: make_cloud(config),
         sizes=catalogue.sizes,
-        policy=_policy(config, catalogue),
+        policy=_policy(config, catalogue.max_price_factor),
         template=OrderTemplate(
             cluster_id=config.arvados.cluster_id,
             dispatcher=config.dispatch.name,
             tags=dict(cloud.tags),
             script=_boot_script(config, endpoint),
         ),
-        pace=CloudPace(
-            list_seconds=daemon.cloudlist_poll_time or daemon.poll_time,
-            max_list_seconds=daemon.max_poll_time,
-            operations_per_second=cloud.operations_per_second,
-        ),
+        pace=_pace(config),
         hands=cloud.concurrent_operations,
         call_seconds=cloud.operation_timeout,
         in_process=driver.in_process,
@@ -54,7 +50,7 @@ def node_plant(config: Config, endpoint: Endpoint) -> NodePlant | None:
             if driver.pings
             else None
         ),
-        record_stale_seconds=daemon.node_stale_after,
+        record_stale_seconds=config.daemon.node_stale_after,
     )
 
 
@@ -89,7 +85,26 @@ def _boot_script(config: Config, endpoint: Endpoint) -> Script:
     return script
 
 
-def _policy(config: Config, catalogue: Catalogue) -> NodePolicy:
+def changed_plant(plant: NodePlant | None, config: Config) -> NodePlant | None:
+    """The same plant with the policy and the pace of another config file; the cloud is not asked for its sizes again.
+
+    Raises `ConfigError` when `[Cloud] cluster_config` cannot be read.
+    """
+    if plant is None:
+        return None
+    return replace(plant, policy=_policy(config, price_factor(config)), pace=_pace(config))
+
+
+def _pace(config: Config) -> CloudPace:
+    daemon = config.daemon
+    return CloudPace(
+        list_seconds=daemon.cloudlist_poll_time or daemon.poll_time,
+        max_list_seconds=daemon.max_poll_time,
+        operations_per_second=config.cloud.operations_per_second,
+    )
+
+
+def _policy(config: Config, max_price_factor: float) -> NodePolicy:
     cloud, daemon = config.cloud, config.daemon
     return NodePolicy(
         min_nodes=daemon.min_nodes,
@@ -101,7 +116,7 @@ def _policy(config: Config, catalogue: Catalogue) -> NodePolicy:
         idle_time=cloud.idle_time,
         shutdown_windows=cloud.shutdown_windows,
         one_per_node=cloud.containers_per_node == ONE,
-        max_price_factor=catalogue.max_price_factor,
+        max_price_factor=max_price_factor,
         boots_per_turn=cloud.boots_per_turn,
         # Who says how often the wishlist is looked at wants no decision in between.
         turn_time=daemon.wishlist_poll_time or cloud.turn_time,

@@ -26,7 +26,8 @@ class Herald:
     def __init__(self, notifier: Notifier, source: Source, limits: HealthLimits) -> None:
         self._notifier = notifier
         self._source = source
-        self._limits = limits
+        self.limits = limits
+        """May be changed at any time."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="herald", daemon=True)
         self._said = ""
@@ -59,7 +60,7 @@ class Herald:
 
     def _tell(self) -> bool:
         look = self._source.look(PATIENCE_SECONDS)
-        obstacles = why_not_ready(look, self._source.pulse(), self._limits)
+        obstacles = why_not_ready(look, self._source.pulse(), self.limits)
         words = one_line_status(look, obstacles)
         if words != self._said and not self._ended.is_set():
             self._said = words

@@ -30,6 +30,7 @@ from nodemanager.herald import Herald
 from nodemanager.nodes.messages import Dissolve
 from nodemanager.notify import Notifier, take_notifier
 from nodemanager.reach import refuse_unreachable
+from nodemanager.reload import MANAGEMENT_STOP_SECONDS, Reloader
 from nodemanager.runs.nodes import node_rows
 from nodemanager.runs.record import RunRecords
 from nodemanager.runs.request_file import load_requests
@@ -38,12 +39,8 @@ from nodemanager.runs.view import make_view
 from nodemanager.schedulers.make import scheduler_sites
 from nodemanager.statedir import StateDir
 from nodemanager.status.health import limits_from
-from nodemanager.status.server import ManagementServer
-from nodemanager.status.settings import settings_from
 
 log = logging.getLogger(__name__)
-
-MANAGEMENT_STOP_SECONDS = 2.0
 
 
 def versions() -> str:
@@ -158,9 +155,9 @@ def _run(config: Config, run: _Run, server: EmbeddedKeeper | None, around: _Arou
     logs.mask_secrets((endpoint.token, submitter_token))
     seconds = notifier.watchdog_seconds
     daemon = Daemon(config, endpoint, feed=Feed(notifier.alive, seconds) if seconds else None)
-    management = ManagementServer(settings_from(config), daemon)
     herald = Herald(notifier, daemon, limits_from(config))
-    management.start()
+    reloader = Reloader(config, daemon, herald)
+    reloader.management.start()
     try:
         daemon.start()
         # Not only once it is registered: an API that is away for a day must not look like a start that
@@ -168,7 +165,7 @@ def _run(config: Config, run: _Run, server: EmbeddedKeeper | None, around: _Arou
         notifier.ready("started; not registered at the API yet")
         herald.start()
         if run.path is None:
-            return _serve(around)
+            return _serve(around, reloader, herald)
         submitter = replace(endpoint, token=submitter_token)
         api = ArvadosRequests(submitter.connect(config.arvados.timeout))
         context = RunContext(
@@ -189,12 +186,14 @@ def _run(config: Config, run: _Run, server: EmbeddedKeeper | None, around: _Arou
         # Until the last it can be asked, and says that it is stopping.
         if not daemon.stop():
             log.warning("not everything was written in time", extra={"action": "stop_unwritten"})
-        management.stop(MANAGEMENT_STOP_SECONDS)
+        reloader.management.stop(MANAGEMENT_STOP_SECONDS)
 
 
-def _serve(around: _Around) -> int:
-    while not around.signals.stop.is_set():
-        around.signals.next()
+def _serve(around: _Around, reloader: Reloader, herald: Herald) -> int:
+    while around.signals.next() == signal.SIGHUP:
+        around.notifier.reloading()
+        problem = reloader.reload()
+        around.notifier.ready(problem or herald.words or "started")
     return 0
 
 

@@ -303,6 +303,13 @@ class Harness:
         self.kill(site)
         self.start(site)
 
+    def change(self, plant: Plant, site: Site | None = None) -> None:
+        """Let the dispatcher's actors take up what is different in `plant`, as a reload of the daemon does."""
+        changed = site or self.site
+        before, changed.plant = changed.plant, plant
+        plant.retell(before, self._group(changed))
+        settle(self.pool)
+
     def status(self, site: Site | None = None) -> Status:
         """What the dispatcher says it has in hand."""
         dispatcher = self._group(site or self.site)[0]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +24,7 @@ from tests.clusters.daemons import (
     Site,
     children,
     create,
+    free_port,
     state_of,
     wait_for,
 )
@@ -143,6 +149,7 @@ def test_an_api_that_is_away_delays_no_start(systemd: Systemd, site: Site) -> No
 HANGING = """
 import threading
 from pathlib import Path
+from typing import Any
 from nodemanager.schedulers.local import LocalScheduler
 
 class Hanging(LocalScheduler):
@@ -176,11 +183,94 @@ def test_a_ring_of_actors_that_hangs_is_not_fed(systemd: Systemd, site: Site) ->
         return systemd.count("WATCHDOG") == before and daemon.poll() is None
 
     wait_for(is_starved, "no feeding")
-    # What systemd does then; it leaves the stacks of all threads.
-    daemon.send_signal(signal.SIGABRT)
+    # Told by a reload to be less patient, the daemon's own watchdog finds it, and who it is.
+    site.config.write_text(text.replace("[Daemon]\n", "[Daemon]\nwatchdog = 1 s\n"))
+    daemon.send_signal(signal.SIGHUP)
     output, _ = daemon.communicate(timeout=BOUND_SECONDS)
-    assert daemon.returncode == -signal.SIGABRT
-    assert "in poll" in output
+    assert daemon.returncode == 70, output
+    assert re.search(r"CRITICAL .*SchedulerActor .*has not answered for \d+ s", output)
+    assert re.search(r"thread .*: .*hanging.py:\d+ poll: threading.Event", output)
+
+
+def reload(systemd: Systemd, site: Site, daemon: subprocess.Popen[str], text: str) -> None:
+    """Write the config file and let the daemon read it, to the end."""
+    site.config.write_text(text)
+    before = systemd.count("RELOADING"), systemd.count("READY")
+    daemon.send_signal(signal.SIGHUP)
+    systemd.heard("RELOADING", before[0] + 1)
+    systemd.heard("READY", before[1] + 1)
+
+
+def ping(port: int, token: str) -> int:
+    """The status of a health check."""
+    headers = {"Authorization": f"Bearer {token}"}
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/_health/ping", headers=headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def reload_events(log: Path) -> list[dict[str, Any]]:
+    """What a JSON log says of reloads."""
+    entries: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
+    return [each for each in entries if each["logger"] == "nodemanager.reload"]
+
+
+def test_sighup_takes_up_what_can_be(systemd: Systemd, site: Site, tmp_path: Path) -> None:
+    first, second = free_port(), free_port()
+    text, log = site.config.read_text(), tmp_path / "log" / "daemon.log"
+    manage = "[Manage]\nport = {}\nManagementToken = {}\n"
+    site.config.write_text(text + manage.format(first, "the-first-token"))
+    site.config.chmod(0o600)
+    daemon = start(systemd, site)
+    systemd.shows("0 running, 0 waiting")
+    assert ping(first, "the-first-token") == 200
+
+    logging = f"[Logging]\nfile = {log}\nformat = json\nlevel = DEBUG\nuvicorn.error = ERROR\n"
+    changed = text.replace("[Dispatch]\n", "[Dispatch]\nmax_claimed = 3\nname = another\n")
+    changed += manage.format(second, "the-second-token") + logging
+    reload(systemd, site, daemon, changed)
+    assert ping(second, "the-second-token") == 200
+    assert ping(second, "the-first-token") == 403
+    with pytest.raises(urllib.error.URLError):
+        ping(first, "the-first-token")
+    lines = reload_events(log)
+    told = {
+        line["option"]: line["taken_up"] for line in lines if line.get("action") == "option_changed"
+    }
+    assert told == {
+        **dict.fromkeys(
+            ("max_claimed", "file", "format", "level", "port", "ManagementToken"), True
+        ),
+        "uvicorn.error": True,
+        "name": False,
+    }
+    assert (lines[-1]["action"], lines[-1]["taken"], lines[-1]["left"]) == ("reloaded", 7, 1)
+
+    reload(systemd, site, daemon, f"{changed}[Daemn]\n")
+    assert systemd.status() == "the config file was not taken up, see the log"
+    assert ping(second, "the-second-token") == 200
+    # What only a restart brings is said again each time.
+    reload(systemd, site, daemon, changed)
+    *_, left, end = reload_events(log)
+    assert (left["action"], left["option"]) == ("option_changed", "name")
+    assert (end["taken"], end["left"]) == (0, 1)
+
+    # A port that somebody has: the server goes on where it was.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        reload(systemd, site, daemon, changed.replace(f"port = {second}", f"port = {port}"))
+        assert ping(second, "the-second-token") == 200
+    daemon.terminate()
+    output, _ = daemon.communicate(timeout=BOUND_SECONDS)
+    assert daemon.returncode == 0
+    everything = output + log.read_text()
+    assert "cannot be listened on" in everything
+    assert "did you mean" in everything
+    assert "-token" not in everything
 
 
 def test_a_second_signal_ends_at_once(systemd: Systemd, site: Site) -> None:

@@ -12,6 +12,12 @@ class Budget:
         self._room = self._burst
         self._at = now
 
+    def pace(self, rate: float, now: float) -> None:
+        """So many a second from now on; what was spent stays spent."""
+        self._refill(now)
+        self._rate, self._burst = rate, max(1.0, 2 * rate)
+        self._room = min(self._room, self._burst)
+
     def spend(self, now: float, operations: int = 1) -> None:
         """So many operations are begun; the budget may go below nothing, and is waited for then."""
         self._refill(now)

@@ -57,6 +57,11 @@ def after_error(plan: PollPlan, pace: PollPace, now: float) -> PollPlan:
     return PollPlan(now + pause, pause)
 
 
+def sooner(plan: PollPlan, pace: PollPace, now: float) -> PollPlan:
+    """The plan at another pace from `now` on: nobody waits for the end of a pause that is longer than that."""
+    return PollPlan(min(plan.due, now + pace.wait_seconds), pace.wait_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class PollNow:
     """To a `PollActor`: do not wait for the next beat. Several of them make one poll."""

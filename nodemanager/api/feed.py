@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nodemanager import metrics
 from nodemanager.actors.actor import tell_if_alive
 from nodemanager.api.actor import ApiActor
 from nodemanager.api.base import Api, Identity
-from nodemanager.api.messages import Changed, Claim, Claimed, Follow, Following, Ref
+from nodemanager.api.messages import AskEvery, Changed, Claim, Claimed, Follow, Following, Ref
 from nodemanager.clock import Clock
 from nodemanager.errors import ApiError
 
@@ -56,6 +56,14 @@ class _HoldingActor(ApiActor[Api]):
     def answers_within(self) -> float:
         """Seconds a handler may legally take, for the watchdog."""
         return self._line.wait_seconds + MARGIN_SECONDS
+
+    def on_receive(self, message: Any) -> None:
+        """What both are told."""
+        match message:
+            case AskEvery(seconds):
+                self._line = replace(self._line, poll_seconds=seconds)
+            case _:
+                super().on_receive(message)
 
     def _later(self, seconds: float) -> None:
         self._at(self._clock.elapsed() + seconds, _Next(), self.actor_urn)

@@ -17,7 +17,15 @@ from nodemanager.actors.actor import tell_if_alive
 from nodemanager.actors.timer import CancelTimer
 from nodemanager.api.actor import ApiActor
 from nodemanager.api.base import Api, DispatcherRecord, Identity
-from nodemanager.api.messages import LeaseLost, LeaseRenewed, Offer, Ref, Register, Registered
+from nodemanager.api.messages import (
+    LeaseLost,
+    LeaseRenewed,
+    Offer,
+    PingEvery,
+    Ref,
+    Register,
+    Registered,
+)
 from nodemanager.clock import Clock
 from nodemanager.errors import ApiRefused, ApiUnavailable
 from nodemanager.model import Capabilities, DispatcherState
@@ -65,6 +73,11 @@ class LeaseActor(ApiActor[Api]):
                 self._ping()
             case Offer(capabilities):
                 self._capabilities = self._offer = capabilities
+            case PingEvery(seconds):
+                self._ping_seconds = seconds
+                if self._me is not None:
+                    # The next one may have been planned for too late.
+                    self._ping()
             case _Ping():
                 self._ping()
             case _:

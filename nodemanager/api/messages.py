@@ -25,6 +25,20 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True)
+class PingEvery:
+    """To the lease actor: ping so often from now on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AskEvery:
+    """To whoever asks the API for work and changes: so often from now on, where calls are not held open."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """To the lease actor: what we can run has changed; say so with the next ping."""
 

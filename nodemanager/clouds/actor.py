@@ -18,7 +18,7 @@ from nodemanager import metrics
 from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.budget import Budget
 from nodemanager.actors.lease import ActUntil
-from nodemanager.actors.poll import PollPace, PollPlan, after_answer, after_error
+from nodemanager.actors.poll import PollPace, PollPlan, after_answer, after_error, sooner
 from nodemanager.actors.timer import Schedule
 from nodemanager.clock import Clock
 from nodemanager.clouds.errors import CloudError, Denied, Gone, RateLimited
@@ -124,6 +124,8 @@ class CloudActor(Actor):
         match message:
             case Hands(refs):
                 self._idle.extend(refs)
+            case CloudPace():
+                self._keep(message)
             case FollowCloud(subscriber):
                 self._subscriber = subscriber
                 metrics.LAST_POLL.labels("cloud", "").set(self._clock.wall())
@@ -151,6 +153,14 @@ class CloudActor(Actor):
                 super().on_receive(message)
         self._give_out()
         return None
+
+    def _keep(self, pace: CloudPace) -> None:
+        """Another pace from now on."""
+        now = self._clock.elapsed()
+        self._list_pace = PollPace(pace.list_seconds, pace.max_list_seconds)
+        self._plan = sooner(self._plan, self._list_pace, now)
+        if self._budget is not None:
+            self._budget.pace(pace.operations_per_second, now)
 
     # Giving out.
 

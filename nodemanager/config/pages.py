@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Iterator
 
 from nodemanager.config.option import Option, Section, options_of
+from nodemanager.config.reload import is_live
 from nodemanager.config.sources import ENVIRONMENT_PREFIX
 from nodemanager.config.tree import SECTIONS
 
@@ -160,6 +161,13 @@ the values in effect, where each came from, and whether what they name can be re
 - A relative path is relative to the directory of the config file, with links not followed; `~` is the home
   directory. There is no interpolation: `%` and `$` mean themselves.
 
+## Changes while the daemon runs
+
+On SIGHUP (`systemctl reload arvados-node-manager`) the daemon reads the file again. Options marked *Reload* are taken
+up at once; those of `[Runner]` hold for containers that are claimed from then on. Every change is logged with the old
+and the new value, and for all other options the log says that they need a restart, which leaves jobs running. A file
+with an error changes nothing: the log says what is wrong, and everything goes on as it was.
+
 ## Environment
 
 The variable `{ENVIRONMENT_PREFIX}<SECTION>_<OPTION>`, in upper case and with `_` for spaces, stands above
@@ -194,11 +202,11 @@ def _reference_section(part: Section) -> Iterator[str]:
     yield "| option | type | default | meaning |"
     yield "|---|---|---|---|"
     for made in _own(part):
-        cells = (f"`{made.name}`", made.kind.word, _default(made), _notes(made))
+        cells = (f"`{made.name}`", made.kind.word, _default(made), _notes(part, made))
         yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
     if free := part.free():
         which = "any other" if any(part.options()) else "any"
-        yield f"| {which} | {free.kind.word} | | {free.sentence} |"
+        yield f"| {which} | {free.kind.word} | | {_notes(part, free)} |"
     yield ""
 
 
@@ -206,8 +214,10 @@ def _default(made: Option) -> str:
     return f"`{made.default}`" if made.default else "none"
 
 
-def _notes(made: Option) -> str:
+def _notes(part: Section, made: Option) -> str:
     notes = [made.sentence]
+    if is_live(part, made):
+        notes.append("*Reload.*")
     if made.alias:
         notes.append(f"Also read from `[{made.alias[0]}] {made.alias[1]}`, its old place.")
     if made.unused:

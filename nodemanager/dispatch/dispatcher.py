@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nodemanager import metrics
@@ -196,6 +196,13 @@ class DispatcherActor(Actor):
                 self._see_failure(message)
             case Restart(uuid):
                 self._to.reader.tell(Read((uuid,), self.actor_ref))
+            case DispatchSettings():
+                self._settings = message
+                self._tick(Turn(), message.turn_seconds)
+                self._tick(Relist(), message.relist_seconds)
+                self._claim()
+            case JobTemplate():
+                self._use(message)
             case Turn():
                 self._turn()
             case Relist():
@@ -255,6 +262,12 @@ class DispatcherActor(Actor):
         self._reasons.rewrite()
         self._renew(lease_until)
         peers.changes.tell(Follow(me))
+
+    def _use(self, template: JobTemplate) -> None:
+        """Jobs of containers that come from now on are told this."""
+        self._template = replace(template, runs_commands=self._template.runs_commands)
+        if self._around is not None:
+            self._around = replace(self._around, template=self._template)
 
     def _renew(self, lease_until: float) -> None:
         self._lease_until = lease_until

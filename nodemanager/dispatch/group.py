@@ -10,11 +10,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nodemanager.actors.actor import Actor
+from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.api.base import Api
 from nodemanager.api.feed import ChangeActor, ClaimActor, Line
 from nodemanager.api.lease import LeaseActor
-from nodemanager.api.messages import Ref
+from nodemanager.api.messages import AskEvery, PingEvery, Ref
 from nodemanager.api.node_records import RecordActor
 from nodemanager.api.nodes import NodesApi
 from nodemanager.api.readwrite import ReaderActor, WriterActor
@@ -104,6 +104,33 @@ class Plant:
             for actor in started:
                 actor.stop(block=False)
             raise
+
+    def retell(self, before: Plant, actors: Sequence[Ref]) -> None:
+        """Tell the actors that `before` has started what is different here: settings, paces, policy and template.
+
+        All else takes other actors, and is not told.
+        """
+
+        def tell(kind: type[Actor], message: Any, *, changed: bool) -> None:
+            for actor in actors:
+                if changed and issubclass(actor.actor_class, kind):
+                    tell_if_alive(actor, message)
+
+        settings, earlier = self.settings, before.settings
+        tell(DispatcherActor, settings, changed=settings != earlier)
+        tell(DispatcherActor, self.template, changed=self.template != before.template)
+        asks = settings.turn_seconds != earlier.turn_seconds
+        for kind in (ClaimActor, ChangeActor):
+            tell(kind, AskEvery(settings.turn_seconds), changed=asks)
+        pings = self.ping_seconds != before.ping_seconds
+        tell(LeaseActor, PingEvery(self.ping_seconds), changed=pings)
+        in_order = [actor for actor in actors if issubclass(actor.actor_class, SchedulerActor)]
+        for actor, now, then in zip(in_order, self.schedulers, before.schedulers, strict=False):
+            if now.pace != then.pace:
+                tell_if_alive(actor, now.pace)
+        if self.nodes is not None and before.nodes is not None:
+            tell(ArbiterActor, self.nodes.policy, changed=self.nodes.policy != before.nodes.policy)
+            tell(CloudActor, self.nodes.pace, changed=self.nodes.pace != before.nodes.pace)
 
     def _start(
         self,

@@ -174,6 +174,8 @@ class ArbiterActor(Actor):
                 self._dissolving = True
                 self._record("every node goes as soon as it is idle: the daemon is ending", {})
                 self._consider()
+            case NodePolicy():
+                self._follow(message)
             case ChildFailed():
                 self._see_failure(message)
             case GetNodesStatus():
@@ -212,6 +214,15 @@ class ArbiterActor(Actor):
         peers.scheduler.tell(Subscribe(self.actor_ref))
         self._ask_records()
         self._tell_outlook(self._take_stock(), Plan())
+
+    def _follow(self, policy: NodePolicy) -> None:
+        """The operator has decided otherwise; nodes that are there are treated by the new rules as well."""
+        self._policy = policy
+        if self._around is not None:
+            self._around = replace(self._around, policy=policy)
+        self._fleet.tell_all(policy)
+        self._next_turn_at = min(self._next_turn_at, self._clock.elapsed() + policy.turn_time)
+        self._consider()
 
     # What it hears.
 

@@ -29,10 +29,7 @@ def read_catalogue(config: Config, list_sizes: Callable[[], Sequence[CloudSize]]
     Raises `ConfigError` when the files do not say enough or contradict each other, and whatever
     `list_sizes` raises.
     """
-    path = config.cloud.cluster_config
-    cluster = cluster_config.ClusterConfig()
-    if path is not None:
-        cluster = cluster_config.read(path, config.arvados.cluster_id)
+    cluster = _cluster(config)
     needed = needs_cloud_list(config.sizes, cluster.types)
     sizes = node_sizes(
         config.sizes,
@@ -41,7 +38,22 @@ def read_catalogue(config: Config, list_sizes: Callable[[], Sequence[CloudSize]]
         mem_scaling=config.daemon.node_mem_scaling,
         path=str(config.path),
     )
-    factor = config.cloud.max_price_factor
+    return Catalogue(sizes, _factor(config, cluster))
+
+
+def price_factor(config: Config) -> float:
+    """See `Catalogue.max_price_factor`."""
+    return _factor(config, _cluster(config))
+
+
+def _cluster(config: Config) -> cluster_config.ClusterConfig:
+    path = config.cloud.cluster_config
+    if path is None:
+        return cluster_config.ClusterConfig()
+    return cluster_config.read(path, config.arvados.cluster_id)
+
+
+def _factor(config: Config, cluster: cluster_config.ClusterConfig) -> float:
     if cluster.max_price_factor and config.origin("Cloud", "max_price_factor") == DEFAULT:
-        factor = cluster.max_price_factor
-    return Catalogue(sizes, factor)
+        return cluster.max_price_factor
+    return config.cloud.max_price_factor

@@ -119,6 +119,11 @@ class Fleet:
             tell_if_alive(member.actor, message)
         return member is not None
 
+    def tell_all(self, message: Any) -> None:
+        """Tell every node."""
+        for member in self._members.values():
+            tell_if_alive(member.actor, message)
+
     def show_cloud(self, listed: Mapping[str, CloudNode], asked_at: float) -> None:
         """Tell each how a list of the cloud has it."""
         for name, member in self._members.items():

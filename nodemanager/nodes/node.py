@@ -48,6 +48,7 @@ from nodemanager.nodes.messages import (
 )
 from nodemanager.nodes.observe import seen_in_cloud, seen_in_scheduler
 from nodemanager.nodes.order import Ping, behaviour_of, host_of, ordered_at_of, record_of
+from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.report import epitaph, verdict
 from nodemanager.nodes.reporter import Reporter
 from nodemanager.nodes.states import (
@@ -127,6 +128,9 @@ class NodeActor(Actor):
     def on_receive(self, message: Any) -> None:
         """Note what the message tells, then do what is called for."""
         match message:
+            case NodePolicy():
+                self._around = replace(self._around, policy=message)
+                self._reporter.around = self._around
             case CloudIs(cloud, asked_at):
                 self._situation = seen_in_cloud(self._situation, cloud, asked_at)
             case SchedulerIs(node, asked_at):

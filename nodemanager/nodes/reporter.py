@@ -19,7 +19,8 @@ class Reporter:
     """Remembers what it has told. It is used by the actor whose node it is about, and by nobody else."""
 
     def __init__(self, around: NodeSurroundings) -> None:
-        self._around = around
+        self.around = around
+        """The node's surroundings; another policy makes them others."""
         self._told: set[BootOutcome] = set()
         self._standing: NodeStanding | None = None
 
@@ -29,7 +30,7 @@ class Reporter:
 
     def outcomes(self, situation: NodeSituation, step: NodeStep) -> None:
         """How its boot came out, as far as that is known by now; each outcome once. `step` is about to be taken."""
-        around = self._around
+        around = self.around
         news = outcomes_of(
             situation,
             step,
@@ -43,7 +44,7 @@ class Reporter:
 
     def standing(self, situation: NodeSituation) -> None:
         """How it is, whenever that changes."""
-        around = self._around
+        around = self.around
         wall, elapsed = around.clock.wall(), around.clock.elapsed()
         proved = BootOutcome.PROVED in self._told
         standing = standing_of(situation, around.policy, wall, elapsed, proved=proved)
@@ -61,10 +62,10 @@ class Reporter:
         if outcome in self._told:
             return
         self._told.add(outcome)
-        lived = age(situation, self._around.clock.wall())
+        lived = age(situation, self.around.clock.wall())
         proved = BootOutcome.PROVED in self._told
         tell_if_alive(
-            self._around.arbiter,
+            self.around.arbiter,
             Booted(situation.name, situation.size, outcome, words, lived, error, proved),
         )
         if outcome is BootOutcome.REFUSED:

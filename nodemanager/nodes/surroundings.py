@@ -27,7 +27,7 @@ class NodePeers:
 
 @dataclass(frozen=True, slots=True)
 class NodeSurroundings:
-    """What all node actors of an arbiter share; one object, never changed."""
+    """What all node actors of an arbiter share; one object until the policy changes."""
 
     arbiter: Ref
     cloud: Ref

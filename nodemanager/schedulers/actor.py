@@ -22,7 +22,7 @@ from nodemanager import metrics
 from nodemanager.actors.actor import Actor, tell_if_alive
 from nodemanager.actors.budget import Budget
 from nodemanager.actors.lease import ActUntil
-from nodemanager.actors.poll import PollPace, PollPlan, after_answer, after_error
+from nodemanager.actors.poll import PollPace, PollPlan, after_answer, after_error, sooner
 from nodemanager.actors.timer import Schedule
 from nodemanager.clock import Clock
 from nodemanager.errors import SchedulerError
@@ -150,6 +150,8 @@ class SchedulerActor(Actor):
                 self._poll_wanted = True
             case ActUntil(lease_until):
                 self._act_until = lease_until
+            case Pace():
+                self._keep(message, now)
             case _:
                 super().on_receive(message)
         self._tell_turn()
@@ -163,6 +165,13 @@ class SchedulerActor(Actor):
             self._scheduler.listen(lambda: _wake(ref))
         self._subscribers.append(subscriber)
         self._poll_wanted = True
+
+    def _keep(self, pace: Pace, now: float) -> None:
+        """Another pace from now on; the next poll comes no later than it would have, had it been so before."""
+        self._pace = pace
+        self._poll_pace = PollPace(pace.poll_seconds, pace.max_poll_seconds)
+        self._plan = sooner(self._plan, self._poll_pace, now)
+        self._budget.pace(pace.commands_per_second, now)
 
     def _tell_subscribers(self, message: SchedulerView | SchedulerSilent) -> None:
         for subscriber in self._subscribers:
