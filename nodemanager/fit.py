@@ -91,6 +91,13 @@ def capabilities_over(routes: Iterable[Route]) -> Capabilities:
     )
 
 
+def capabilities_with(
+    nodes: Iterable[Node], sizes: Iterable[NodeSize], routes: Collection[Route]
+) -> Capabilities:
+    """What a dispatcher could ever run, with one scheduler that has `nodes` or, with `routes`, with several."""
+    return capabilities_over(routes) if routes else capabilities_of(nodes, sizes)
+
+
 def can_run(container: Wanted, capabilities: Capabilities) -> bool:
     """Whether the dispatcher could ever run the container, on an otherwise empty system."""
     return explain_misfit(container, capabilities, now=0.0) is None

@@ -47,10 +47,12 @@ from nodemanager.dispatch.steps import (
     Situation,
     Stage,
     Step,
+    job_waits,
     next_step,
     outcome,
     stage_of,
     wait_reason,
+    wants_node,
 )
 from nodemanager.model import Container, ContainerState, JobState
 from nodemanager.mount_plan import RequestFaultError
@@ -342,20 +344,15 @@ class ContainerActor(Actor):
     def _tell_standing(self) -> None:
         situation, now = self._situation, self._around.clock.wall()
         reason = wait_reason(situation, self._report, now)
-        waits = not situation.container.state.is_final and situation.phase not in (
-            JobPhase.RUNNING,
-            JobPhase.ENDED,
-        )
-        wants_node = (
-            waits
-            and situation.phase is not JobPhase.UNKNOWN
-            and situation.container.priority > 0
-            and not situation.abandoned
-            # A node would join another scheduler than the one that has its job.
-            and self._scheduler == self._around.elastic
-        )
+        # A node would join another scheduler than the one that has its job.
+        is_elastic = self._scheduler == self._around.elastic
         standing = Standing(
-            situation.container.uuid, reason, waits, self._node, wants_node, self._scheduler
+            situation.container.uuid,
+            reason,
+            job_waits(situation),
+            self._node,
+            is_elastic and wants_node(situation),
+            self._scheduler,
         )
         before = self._standing
         if before is not None and replace(standing, reason=before.reason) == before:

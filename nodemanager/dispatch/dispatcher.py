@@ -67,7 +67,7 @@ from nodemanager.dispatch.messages import (
     Turn,
 )
 from nodemanager.dispatch.reasons import ReasonBook
-from nodemanager.fit import capabilities_of, capabilities_over
+from nodemanager.fit import capabilities_with
 from nodemanager.model import Capabilities, Container, Node, Route
 from nodemanager.nodes.demand import Shape
 from nodemanager.nodes.messages import Heard, Outlook, Waits, WaitsNoMore
@@ -309,10 +309,7 @@ class DispatcherActor(Actor):
         if self._nodes is None or (self._to.nodes is not None and self._outlook is None):
             return
         sizes = () if self._outlook is None else self._outlook.sizes
-        if self._routes:
-            capabilities = capabilities_over(self._routes)
-        else:
-            capabilities = capabilities_of(self._nodes, sizes)
+        capabilities = capabilities_with(self._nodes, sizes, self._routes)
         if self._capabilities is None:
             self._to.lease.tell(Register(capabilities))
         elif capabilities != self._capabilities:

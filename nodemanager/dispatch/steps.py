@@ -136,6 +136,23 @@ def next_step(situation: Situation) -> Step:
     return Step.GET_WORK if situation.needs_work and not situation.has_work else Step.SUBMIT
 
 
+def job_waits(situation: Situation) -> bool:
+    """Whether the container is claimed and its job has not started."""
+    started = (JobPhase.RUNNING, JobPhase.ENDED)
+    return not situation.container.state.is_final and situation.phase not in started
+
+
+def wants_node(situation: Situation) -> bool:
+    """Whether it is certain that the job has not started, and that it is wanted: a node may be booted for it, where
+    its scheduler is the one that nodes join."""
+    return (
+        job_waits(situation)
+        and situation.phase is not JobPhase.UNKNOWN
+        and situation.container.priority > 0
+        and not situation.abandoned
+    )
+
+
 def stage_of(situation: Situation) -> Stage:
     """How far it has come."""
     state = situation.container.state

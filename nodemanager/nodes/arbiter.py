@@ -61,7 +61,14 @@ from nodemanager.nodes.plan import Plan, plan
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import NodePhase
 from nodemanager.nodes.status import status_of
-from nodemanager.nodes.stock import Stock, bootable_cores, offer_of, rooms_of, staleness
+from nodemanager.nodes.stock import (
+    Stock,
+    bootable_cores,
+    by_host,
+    offer_of,
+    rooms_of,
+    staleness,
+)
 from nodemanager.nodes.surroundings import NodePeers, NodeSurroundings
 from nodemanager.nodes.why import held_by
 from nodemanager.schedulers.messages import (
@@ -244,8 +251,7 @@ class ArbiterActor(Actor):
 
     def _see_scheduler(self, view: SchedulerView) -> None:
         self._heard["scheduler"] = view.asked_at
-        known = self._hosts_by_machine
-        self._scheduler_nodes = {known.get(node.machine, node.name): node for node in view.nodes}
+        self._scheduler_nodes = by_host(view.nodes, self._hosts_by_machine)
         self._fleet.show_scheduler(self._scheduler_nodes, view.asked_at)
         if self._to.admits and self._hears_cloud:
             hosts = self._fleet.hosts | self._machine_hosts

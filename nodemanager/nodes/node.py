@@ -20,7 +20,7 @@ from nodemanager.api.node_records import (
     RecordRefused,
 )
 from nodemanager.api.nodes import NodeRecord
-from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode, CloudState
+from nodemanager.clouds.base import BEHAVIOUR_TAG, CloudNode
 from nodemanager.clouds.errors import CERTAIN, CloudError, QuotaExceeded
 from nodemanager.clouds.messages import (
     Created,
@@ -46,8 +46,8 @@ from nodemanager.nodes.messages import (
     Stay,
     Withdraw,
 )
-from nodemanager.nodes.observe import seen_in_cloud, seen_in_scheduler
-from nodemanager.nodes.order import Ping, behaviour_of, host_of, ordered_at_of, record_of
+from nodemanager.nodes.observe import seen_in_cloud, seen_in_scheduler, taken_up
+from nodemanager.nodes.order import Ping, behaviour_of
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.report import epitaph, verdict
 from nodemanager.nodes.reporter import Reporter
@@ -108,17 +108,7 @@ class NodeActor(Actor):
     @classmethod
     def adopt(cls, around: NodeSurroundings, cloud: CloudNode, size: NodeSize | None) -> Ref:
         """Take up a machine that exists, from a former process or a create whose answer was lost."""
-        situation = NodeSituation(
-            name=cloud.name,
-            host=host_of(cloud),
-            size=size,
-            ordered_at=ordered_at_of(cloud, around.clock.wall()),
-            record_uuid=record_of(cloud),
-            created=Asked.DONE,
-            cloud=cloud,
-            behaviour=behaviour_of(cloud),
-            was_going=cloud.state is CloudState.STOPPING,
-        )
+        situation = taken_up(cloud, size, around.clock.wall())
         return cls.start_under(around.arbiter, cloud.name, around, situation)
 
     def on_start(self) -> None:

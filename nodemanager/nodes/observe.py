@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nodemanager.clouds.base import CloudNode, CloudState
-from nodemanager.model import Node, NodeState
+from nodemanager.model import Node, NodeSize, NodeState
+from nodemanager.nodes.order import behaviour_of, host_of, ordered_at_of, record_of
 from nodemanager.nodes.states import Asked, NodeSituation, is_drained, is_ours_drained
 
 DOWN_PAUSE_SECONDS = 4.0
@@ -19,6 +20,24 @@ does; doubles with each try, since what a cloud refuses once it often refuses fo
 LONGEST_DESTROY_PATIENCE_SECONDS = 300.0
 
 _WITHOUT_WORK = frozenset({NodeState.IDLE, NodeState.DRAINED})
+
+
+def taken_up(cloud: CloudNode, size: NodeSize | None, wall: float) -> NodeSituation:
+    """A machine that exists, seen for the first time at `wall`: its tags say all that is known.
+
+    `size` is None when its tag names one that is not configured any more.
+    """
+    return NodeSituation(
+        name=cloud.name,
+        host=host_of(cloud),
+        size=size,
+        ordered_at=ordered_at_of(cloud, wall),
+        record_uuid=record_of(cloud),
+        created=Asked.DONE,
+        cloud=cloud,
+        behaviour=behaviour_of(cloud),
+        was_going=cloud.state is CloudState.STOPPING,
+    )
 
 
 def seen_in_cloud(before: NodeSituation, cloud: CloudNode | None, asked_at: float) -> NodeSituation:

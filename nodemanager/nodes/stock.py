@@ -6,7 +6,7 @@ Three things are kept apart, as in Dask's adaptive scaling: what is *wanted* (th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from nodemanager.model import Node, NodeSize, NodeState, Resources, format_seconds
@@ -112,6 +112,12 @@ def _could_stay(node: NodeStanding) -> bool:
         and node.behaviour is Behaviour.RUN
         and node.node is not None
     )
+
+
+def by_host(nodes: Iterable[Node], hosts: Mapping[str, str]) -> dict[str, Node]:
+    """The nodes of a scheduler by the names that we gave them: `hosts` has those by the cloud's ids, for schedulers
+    that know machines by these."""
+    return {hosts.get(node.machine, node.name): node for node in nodes}
 
 
 def offer_of(stock: Stock, policy: NodePolicy) -> Offer:

@@ -87,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         "--embedded", action="store_true", help="as a child process: end when standard input ends"
     )
     parser.add_argument(
+        "--aside",
+        action="store_true",
+        help="with --embedded: serve the SQLite database of --state-dir on a free port of this machine's own, "
+        "whatever [Api] says",
+    )
+    parser.add_argument(
         "--dispatcher", default=None, help="with --embedded: name of the daemon's dispatcher"
     )
     verbs = parser.add_subparsers(title="instead of serving", metavar="token|claims ...")
@@ -127,6 +133,8 @@ def _settings(options: argparse.Namespace) -> tuple[ServerSettings, str]:
     settings = settings_from(config)
     if state_dir is not None:
         settings = replace(settings, state_dir=state_dir.absolute())
+    if options.aside:
+        settings = settings.aside()
     return settings, options.dispatcher or config.dispatch.name
 
 

@@ -45,6 +45,19 @@ class ServerSettings:
         """The host in `advertise_url`; empty when there is none."""
         return urlsplit(self.advertise_url).hostname or ""
 
+    def aside(self) -> ServerSettings:
+        """The same for a copy of the database, which nobody else is to find."""
+        own = ServerSettings(state_dir=self.state_dir)
+        return replace(
+            self,
+            address=own.address,
+            port=own.port,
+            advertise_url="",
+            database="",
+            certificate=None,
+            key=None,
+        )
+
     def with_root_token(self, token: str) -> ServerSettings:
         """The same with another root token."""
         return replace(self, policy=replace(self.policy, root_token=token))
