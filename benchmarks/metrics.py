@@ -38,6 +38,7 @@ from nodemanager.actors.pool import use_pool
 from nodemanager.actors.watchdog import Pulse
 from nodemanager.api.base import Identity
 from nodemanager.api.messages import Following, Held, Registered
+from nodemanager.api.story import Story
 from nodemanager.clock import SystemClock
 from nodemanager.dispatch.container import ContainerActor
 from nodemanager.dispatch.dispatcher import DispatcherActor, DispatchSettings, Peers
@@ -45,7 +46,9 @@ from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import GetStatus
 from nodemanager.model import Container, ContainerState, Resources
 from nodemanager.runner.spec import RunnerSpec
+from nodemanager.status.asking import NoAnswer
 from nodemanager.status.look import DaemonLook
+from nodemanager.status.records import DispatcherEntry
 from nodemanager.status.server import ManagementServer
 from nodemanager.status.settings import ManageSettings
 from nodemanager.testing import Harness, Program
@@ -163,6 +166,18 @@ class Source:
 
     def tell_nodes(self, message: Any) -> None:
         """Nobody is told anything here."""
+
+    def story(self, uuid: str) -> Story:
+        """Nobody reads one here."""
+        raise NoAnswer(f"{uuid} has no story")
+
+    def log_tail(self, uuid: str) -> bytes:  # noqa: ARG002 (see `story`)
+        """Nor a log."""
+        return b""
+
+    def dispatchers(self) -> tuple[DispatcherEntry, ...]:
+        """There is but the one that is looked at."""
+        return ()
 
 
 def report_scrapes(console: Console, number: int) -> None:
