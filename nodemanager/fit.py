@@ -6,13 +6,16 @@ agree by construction: a container fits exactly when there is nothing to explain
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from nodemanager.model import (
     Capabilities,
     Node,
     NodeSize,
     NodeState,
+    PartitionNodes,
     Resources,
     Route,
     Wanted,
@@ -70,12 +73,35 @@ def capabilities_of(nodes: Iterable[Node], sizes: Iterable[NodeSize] = ()) -> Ca
     Drained nodes are included: they may come back, a size that was never there may not.
     """
     present = [node for node in nodes if node.state in _EXISTS]
-    could = [(node.total, node.partitions, node.preemptible) for node in present]
-    could += [(size.resources, size.partitions, size.preemptible) for size in sizes]
+    could = [_Place(node.total, node.partitions, node.preemptible) for node in present]
+    could += [_Place(size.resources, size.partitions, size.preemptible) for size in sizes]
+    names = sorted({name for place in could for name in place.partitions})
+    unnamed = [""] if names and not all(place.partitions for place in could) else []
+    everything = _in_partition("", [replace(place, partitions=()) for place in could])
     return Capabilities(
-        largest=largest(resources for resources, _, preemptible in could if not preemptible),
-        partitions=tuple(sorted({name for _, partitions, _ in could for name in partitions})),
-        preemptible=largest(resources for resources, _, preemptible in could if preemptible),
+        largest=everything.largest,
+        partitions=tuple(names),
+        preemptible=everything.preemptible,
+        by_partition=tuple(_in_partition(name, could) for name in [*unnamed, *names]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A node that is there, or one that could be booted."""
+
+    resources: Resources
+    partitions: tuple[str, ...]
+    preemptible: bool
+
+
+def _in_partition(name: str, could: Iterable[_Place]) -> PartitionNodes:
+    """What is there for whoever wants partition `name`; of no name: for whoever wants one that no node names."""
+    inside = [p for p in could if not p.partitions or name in p.partitions]
+    return PartitionNodes(
+        name,
+        largest(place.resources for place in inside if not place.preemptible),
+        largest(place.resources for place in inside if place.preemptible),
     )
 
 
@@ -111,7 +137,8 @@ def explain_misfit(container: Wanted, capabilities: Capabilities, now: float) ->
     """
     if capabilities.routes:
         return _explain_routes(container, capabilities.routes, now)
-    if not shares_partition(container.partitions, capabilities.partitions):
+    inside = _open_to(container.partitions, capabilities)
+    if inside is None:
         return Reason(
             ReasonToken.NO_PARTITION,
             f"asks for partition {_either(container.partitions)}; "
@@ -120,24 +147,42 @@ def explain_misfit(container: Wanted, capabilities: Capabilities, now: float) ->
                 "wanted": list(container.partitions),
                 "available": list(capabilities.partitions),
             },
-            advice="change scheduling_parameters.partitions, or serve that partition",
+            advice=f"ask for one of {', '.join(capabilities.partitions)} "
+            "(scheduling_parameters.partitions), or serve that partition",
             since=now,
         )
-    if any(fits(container.resources, node) for node in capabilities.largest):
+    stays, spot = inside.largest, inside.preemptible
+    could = stays + spot if container.preemptible else stays
+    if any(fits(container.resources, node) for node in could):
         return None
-    takes_spot = any(fits(container.resources, node) for node in capabilities.preemptible)
-    if takes_spot and container.preemptible:
-        return None
-    if takes_spot:
+    where = f" in partition {_either(container.partitions)}" if container.partitions else ""
+    if any(fits(container.resources, node) for node in spot):
         return Reason(
             ReasonToken.NO_NODE_FITS,
-            "only nodes that can be taken away at any time (preemptible) are large enough",
-            facts={"wanted": container.resources.as_dict()},
+            "only nodes that can be taken away at any time (preemptible) are large enough"
+            f"{where}{_compared(container.resources, stays)}",
+            facts=_facts(_shortage(container.resources, stays)),
             advice="set scheduling_parameters.preemptible if it bears that, or add a larger node that stays",
             since=now,
         )
-    could = capabilities.largest + (capabilities.preemptible if container.preemptible else ())
-    return _no_node(container.resources, could, now)
+    return _no_node(container.resources, could or spot, where, now)
+
+
+def _open_to(wanted: Collection[str], capabilities: Capabilities) -> PartitionNodes | None:
+    """The nodes that whoever wants to run in these partitions may run on; None when these are served by none."""
+    if not wanted or not capabilities.by_partition:
+        if not shares_partition(wanted, capabilities.partitions):
+            return None
+        return PartitionNodes("", capabilities.largest, capabilities.preemptible)
+    named = {each.name: each for each in capabilities.by_partition}
+    nowhere = PartitionNodes("", ())
+    found = [named.get(name) or named.get("", nowhere) for name in set(wanted)]
+    inside = PartitionNodes(
+        "",
+        largest(node for each in found for node in each.largest),
+        largest(node for each in found for node in each.preemptible),
+    )
+    return inside if inside.largest or inside.preemptible else None
 
 
 def explain_route(wanted: Wanted, route: Route) -> str:
@@ -205,45 +250,79 @@ def _bounds(span: Span, label: str, show: Callable[[int], str]) -> str:
     return f"{show(span.least)} to {show(span.most)} {label}"
 
 
-def _no_node(needed: Resources, nodes: tuple[Resources, ...], now: float) -> Reason:
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """A resource of which too little is to be had."""
+
+    attribute: str
+    wanted: int
+    best: int
+    where: str
+    """Which node it is compared with, in words."""
+
+    @property
+    def _label(self) -> str:
+        return next(label for attribute, label, _ in _NAMES if attribute == self.attribute)
+
+    def _show(self, amount: int) -> str:
+        return next(show(amount) for attribute, _, show in _NAMES if attribute == self.attribute)
+
+    @property
+    def words(self) -> str:
+        return f"{self._label}: wants {self._show(self.wanted)}, {self.where} has {self._show(self.best)}"
+
+    @property
+    def knob(self) -> str:
+        if not self.best:
+            return f"no {self._label}"
+        of = " of " if self.attribute.endswith("bytes") else " "
+        return f"at most {self._show(self.best)}{of}{self._label}"
+
+
+def _shortage(needed: Resources, nodes: Sequence[Resources]) -> list[_Short]:
+    """What none of `nodes` has enough of; where each resource alone is to be had, what the nearest node lacks."""
     if not nodes:
+        return []
+    best = Resources(*(max(_rank(node)[i] for node in nodes) for i in range(4)))
+    if short := _lacks(needed, best, "the largest node"):
+        return short
+    return _lacks(needed, min(nodes, key=lambda node: _missing(needed, node)), "the nearest node")
+
+
+def _lacks(needed: Resources, has: Resources, where: str) -> list[_Short]:
+    found = []
+    for attribute, _label, _show in _NAMES:
+        wanted, there = int(getattr(needed, attribute)), int(getattr(has, attribute))
+        if wanted > there:
+            found.append(_Short(attribute, wanted, there, where))
+    return found
+
+
+def _facts(short: Iterable[_Short]) -> dict[str, Any]:
+    return {each.attribute: {"wanted": each.wanted, "available": each.best} for each in short}
+
+
+def _compared(needed: Resources, nodes: Sequence[Resources]) -> str:
+    words = "; ".join(short.words for short in _shortage(needed, nodes))
+    return f" ({words})" if words else ""
+
+
+def _no_node(needed: Resources, nodes: Sequence[Resources], where: str, now: float) -> Reason:
+    if not nodes:
+        kind = f"there is no node at all{where}" if where else "the scheduler has no node at all"
         return Reason(
             ReasonToken.NO_NODE_FITS,
-            "the scheduler has no node at all",
-            advice="add a node, or configure node sizes that can be booted",
+            kind,
+            advice="add a node, or a [Size NAME] section for nodes that can be booted",
             since=now,
         )
-    short = {}
-    for attribute, label, show in _NAMES:
-        wanted = int(getattr(needed, attribute))
-        best = max(int(getattr(node, attribute)) for node in nodes)
-        if wanted > best:
-            short[attribute] = (label, show, wanted, best)
-    if not short:
-        # Every resource is to be had, but not together: compare with the node that misses least.
-        nearest = min(nodes, key=lambda node: _missing(needed, node))
-        for attribute, label, show in _NAMES:
-            wanted, best = int(getattr(needed, attribute)), int(getattr(nearest, attribute))
-            if wanted > best:
-                short[attribute] = (label, show, wanted, best)
-        where = "the nearest node"
-    else:
-        where = "the largest node"
-    parts = [
-        f"{label}: wants {show(wanted)}, {where} has {show(best)}"
-        for label, show, wanted, best in short.values()
-    ]
-    knobs = ", ".join(
-        f"at most {show(best)} of {label}"
-        if attribute.endswith("bytes")
-        else f"at most {best} {label}"
-        for attribute, (label, show, _wanted, best) in short.items()
-    )
+    short = _shortage(needed, nodes)
     return Reason(
         ReasonToken.NO_NODE_FITS,
-        "; ".join(parts),
-        facts={a: {"wanted": w, "available": b} for a, (_l, _s, w, b) in short.items()},
-        advice=f"ask for {knobs}, or add a larger node",
+        "; ".join(each.words for each in short) + where,
+        facts=_facts(short),
+        advice=f"ask for {', '.join(each.knob for each in short)}; "
+        "or add a larger node, or a [Size NAME] section with more",
         since=now,
     )
 

@@ -306,7 +306,8 @@ class Capabilities:
     """What a dispatcher can run at all, however long one waits.
 
     `largest` are the nodes none of which is smaller than another in every resource (so one of them
-    fits whatever any node fits); `partitions` empty means that partitions are not used.
+    fits whatever any node fits); `partitions` empty means that partitions are not used. These two sum up what
+    `by_partition` has in full.
     """
 
     largest: tuple[Resources, ...]
@@ -316,6 +317,8 @@ class Capabilities:
     routes: tuple[Route, ...] = ()
     """Where the dispatcher has several schedulers: whatever one of these takes can be run, nothing else, and
     the other fields sum up what there is."""
+    by_partition: tuple[PartitionNodes, ...] = ()
+    """What there is in each partition, where partitions are used; of an older version nothing but the sum."""
 
     def as_dict(self) -> dict[str, Any]:
         """The form kept in the dispatcher's record."""
@@ -324,6 +327,8 @@ class Capabilities:
             "partitions": list(self.partitions),
             "preemptible": [r.as_dict() for r in self.preemptible],
         }
+        if self.by_partition:
+            value["by_partition"] = [each.as_dict() for each in self.by_partition]
         if self.routes:
             value["routes"] = [route.as_dict() for route in self.routes]
         return value
@@ -336,6 +341,36 @@ class Capabilities:
             partitions=tuple(value.get("partitions") or ()),
             preemptible=tuple(Resources.from_dict(r) for r in value.get("preemptible") or ()),
             routes=tuple(Route.from_dict(r) for r in value.get("routes") or ()),
+            by_partition=tuple(
+                PartitionNodes.from_dict(p) for p in value.get("by_partition") or ()
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionNodes:
+    """The largest nodes of one partition."""
+
+    name: str
+    """Empty for the nodes that name none: these are in every partition."""
+    largest: tuple[Resources, ...]
+    preemptible: tuple[Resources, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form in the dispatcher's record."""
+        return {
+            "name": self.name,
+            "largest": [r.as_dict() for r in self.largest],
+            "preemptible": [r.as_dict() for r in self.preemptible],
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> PartitionNodes:
+        """The inverse of `as_dict`."""
+        return cls(
+            name=str(value.get("name") or ""),
+            largest=tuple(Resources.from_dict(r) for r in value.get("largest") or ()),
+            preemptible=tuple(Resources.from_dict(r) for r in value.get("preemptible") or ()),
         )
 
 

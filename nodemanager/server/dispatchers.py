@@ -217,6 +217,15 @@ def _check_what_there_is(name: str, value: Mapping[str, Any]) -> None:
         raise invalid(f"{name}.partitions: must be an array of strings")
     for key in ("largest", "preemptible"):
         _check_nodes(f"{name}.{key}", value.get(key, []))
+    by_partition = value.get("by_partition", [])
+    if not isinstance(by_partition, list):
+        raise invalid(f"{name}.by_partition: must be an array of objects")
+    for index, each in enumerate(by_partition):
+        where = f"{name}.by_partition.{index}"
+        if not isinstance(each, Mapping) or not isinstance(each.get("name"), str):
+            raise invalid(f"{where}: must be an object with name, largest, preemptible")
+        for key in ("largest", "preemptible"):
+            _check_nodes(f"{where}.{key}", each.get(key, []))
 
 
 def _check_nodes(name: str, nodes: Any) -> None:

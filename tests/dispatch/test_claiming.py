@@ -14,7 +14,15 @@ from nodemanager.dispatch.claiming import (
 )
 from nodemanager.dispatch.reasons import ReasonBook
 from nodemanager.fit import can_run, capabilities_of
-from nodemanager.model import Capabilities, Container, ContainerState, Node, NodeState, Resources
+from nodemanager.model import (
+    Capabilities,
+    Container,
+    ContainerState,
+    Node,
+    NodeState,
+    PartitionNodes,
+    Resources,
+)
 from nodemanager.reason import Reason, ReasonToken
 
 UUID = "zzzzz-dz642-000000000000001"
@@ -67,7 +75,10 @@ def test_a_limit_is_never_negative_nor_more_than_a_batch(
 def test_a_drained_node_still_counts_for_what_can_run_at_all() -> None:
     drained = Node("a", NodeState.DRAINED, Resources(8, 8), Resources(8, 8), ("p",))
     down = Node("b", NodeState.DOWN, Resources(99, 99), Resources(0, 0))
-    assert capabilities_of([drained, down]) == Capabilities((Resources(8, 8),), ("p",))
+    largest = (Resources(8, 8),)
+    assert capabilities_of([drained, down]) == Capabilities(
+        largest, ("p",), by_partition=(PartitionNodes("p", largest),)
+    )
 
 
 ME = "zzzzz-bmxii-000000000000001"
