@@ -10,7 +10,8 @@ import pytest
 from nodemanager.model import JobState
 from nodemanager.outcome import EndKind
 from nodemanager.schedulers.slurm.options import DEFAULT_ARGUMENTS, DEFAULT_GPU_ARGUMENTS, OPTIONS
-from nodemanager.schedulers.slurm.words import REASONS, STATES, StateMeaning
+from nodemanager.schedulers.slurm.pending import REASONS, Pending
+from nodemanager.schedulers.slurm.words import STATES, StateMeaning
 from nodemanager.schedulers.templates import Arguments, ArgumentsKind
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "slurm.md").read_text()
@@ -75,4 +76,10 @@ def test_no_other_state_is_there() -> None:
 
 
 def test_every_reason_is_told_as_on_the_page() -> None:
-    assert {row[0].strip("`"): row[1] for row in rows("Why a job waits")} == dict(REASONS)
+    told = {row[0].strip("`"): row[1:] for row in rows("Why a job waits")}
+    assert told == {word: cells_of(pending) for word, pending in REASONS.items()}
+
+
+def cells_of(pending: Pending) -> list[str]:
+    whose = pending.token.knob if pending.whose is None else pending.whose
+    return [pending.sentence, f"`{pending.token}`", f"`{whose}`", pending.advice]

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from nodemanager.errors import SchedulerError
 from nodemanager.model import JobState, NodeState
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import Knob, ReasonToken
 from nodemanager.schedulers.slurm import accounting, listing
 from nodemanager.schedulers.slurm.listing import Row, end_of
 from nodemanager.schedulers.slurm.nodes import parse_nodes
-from nodemanager.schedulers.slurm.words import REASONS, STATES, Complaint, Reader, sort_out
+from nodemanager.schedulers.slurm.pending import REASONS
+from nodemanager.schedulers.slurm.words import STATES, Complaint, Reader, sort_out
 
 OURS = "zzzzz-dz642-000000000000001"
 
@@ -164,12 +166,22 @@ class TestReasons:
 
     @pytest.mark.parametrize("word", sorted(REASONS))
     def test_what_is_known_is_explained(self, word: str) -> None:
-        assert REASONS[word] in Reader().reason(word)
+        assert REASONS[word].sentence in Reader().reason(word)
+        reason = Reader().waits_for(word)
+        assert reason is not None
+        assert reason.sentence == f"its job waits in the queue: {Reader().reason(word)}"
+        assert reason.token is REASONS[word].token
+        assert reason.facts == {"word": word}
+        assert bool(reason.advice) is (reason.knob is not Knob.NOBODY)
 
     def test_which_nodes_are_meant_is_told(self) -> None:
         words = Reader().reason("ReqNodeNotAvail, UnavailableNodes:n[1-2]")
         assert words.startswith("ReqNodeNotAvail: a node")
         assert words.endswith("(UnavailableNodes:n[1-2])")
+        reason = Reader().waits_for("ReqNodeNotAvail, UnavailableNodes:n[1-2]")
+        assert reason is not None
+        assert reason.facts == {"word": "ReqNodeNotAvail", "details": "UnavailableNodes:n[1-2]"}
+        assert "sinfo -R" in reason.advice
 
     @pytest.mark.parametrize(
         ("word", "parts"),
@@ -188,6 +200,31 @@ class TestReasons:
         sentence = Reader().reason(word)
         for part in parts:
             assert part in sentence
+
+    @pytest.mark.parametrize(
+        ("word", "token", "knob"),
+        [
+            ("QOSGrpCPUMinutesLimit", ReasonToken.SCHEDULER_LIMIT, Knob.SITE),
+            ("QOSMaxJobsPerUserLimit", ReasonToken.SCHEDULER_LIMIT, Knob.SITE),
+            ("QOSMaxCpuPerJobLimit", ReasonToken.SCHEDULER_REFUSES, Knob.OWNER),
+            ("QOSMinCpuNotSatisfied", ReasonToken.SCHEDULER_REFUSES, Knob.OWNER),
+        ],
+    )
+    def test_a_limit_that_jobs_reach_together_is_another_than_one_that_a_job_is_above(
+        self, word: str, token: ReasonToken, knob: Knob
+    ) -> None:
+        reason = Reader().waits_for(word)
+        assert reason is not None
+        assert (reason.token, reason.knob) == (token, knob)
+
+    def test_of_an_unknown_word_nothing_is_made(self) -> None:
+        assert Reader().waits_for("NeverHeardOf") is None
+
+    def test_not_all_words_are_kept_for_ever(self) -> None:
+        reader = Reader()
+        for n in range(3000):
+            assert reader.waits_for(f"ReqNodeNotAvail, UnavailableNodes:n{n}") is not None
+        assert len(reader._reasons) <= 1000
 
     def test_an_unknown_word_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
         reader = Reader()

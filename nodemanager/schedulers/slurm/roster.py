@@ -183,8 +183,10 @@ class Roster:
     def _job(self, name: str, row: Row) -> Job:
         state = self._reader.state(row.state).state
         end = self._end(name, row) if state is JobState.ENDED else None
-        reason = self._reader.reason(row.reason) if state is JobState.WAITING else ""
-        return Job(name, state, row.job_id, row.node, reason, end)
+        if state is not JobState.WAITING:
+            return Job(name, state, row.job_id, row.node, end=end)
+        words, known = self._reader.reason(row.reason), self._reader.waits_for(row.reason)
+        return Job(name, state, row.job_id, row.node, words, waits_for=known)
 
     # Ends.
 

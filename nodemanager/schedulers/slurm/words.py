@@ -1,4 +1,4 @@
-"""Slurm's words, and what they mean to us: job states, pending reasons, complaints.
+"""Slurm's words, and what they mean to us: job states, complaints, and (in `pending`) why a job waits.
 
 One table for each; the reference page shows the same tables, and a test compares. A word that is in none is logged
 once and shown as it is, and nothing is concluded from it.
@@ -14,6 +14,8 @@ from enum import Enum
 
 from nodemanager.model import JobState
 from nodemanager.outcome import EndKind
+from nodemanager.reason import Reason
+from nodemanager.schedulers.slurm.pending import reason_of, words_of
 
 log = logging.getLogger(__name__)
 
@@ -62,79 +64,6 @@ STATES: Mapping[str, StateMeaning] = {
     "RECONFIG_FAIL": _BROKEN,
     "REVOKED": _BROKEN,
 }
-
-REASONS: Mapping[str, str] = {
-    "None": "the scheduler has not looked at it yet",
-    "WaitingForScheduling": "the scheduler has not looked at it yet",
-    "Priority": "more urgent jobs are before it",
-    "Resources": "waiting for cores, memory or other resources of a node to become free",
-    "Dependency": "waiting for a job that it depends on",
-    "DependencyNeverSatisfied": "a job that it depends on has failed; cancel it",
-    "BeginTime": "its earliest start time has not come; after a requeue that is about two minutes",
-    "PartitionNodeLimit": "it asks for more nodes than its partition allows, or those are down",
-    "PartitionTimeLimit": "its time limit is above that of the partition (MaxTime)",
-    "PartitionDown": "its partition is down; an administrator has to set State=UP",
-    "PartitionInactive": "its partition is inactive; an administrator has to set State=UP",
-    "PartitionConfig": "it asks for what its partition does not offer",
-    "JobHeldAdmin": "held by an administrator: scontrol release",
-    "JobHeldUser": "held by its user: scontrol release",
-    "JobHoldMaxRequeue": "held after too many requeues (MaxBatchRequeue): scontrol release",
-    "JobArrayTaskLimit": "as many tasks of its array run as may run at once",
-    "AssociationJobLimit": "the account has as many jobs as it may have",
-    "AssociationResourceLimit": "the account has reached a limit of its resources",
-    "AssociationTimeLimit": "the account has used the time it may use",
-    "QOSJobLimit": "the quality of service has as many jobs as it may have",
-    "QOSResourceLimit": "the quality of service has reached a limit of its resources",
-    "QOSTimeLimit": "the quality of service has used the time it may use",
-    "QOSUsageThreshold": "the quality of service's usage threshold has been breached",
-    "QOSNotAllowed": "the quality of service may not be used in this partition or account",
-    "AccountNotAllowed": "the account may not use this partition (AllowAccounts)",
-    "AccountingPolicy": "a limit of the accounting keeps it back",
-    "InvalidAccount": "its account is not valid any more",
-    "InvalidQOS": "its quality of service is not valid any more",
-    "Licenses": "waiting for a license",
-    "Reservation": "waiting for its reservation to begin",
-    "ReservationDeleted": "its reservation was deleted",
-    "ReqNodeNotAvail": "a node that it could use is down, drained, reserved or not responding",
-    "NodeDown": "a node that it needs is down",
-    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions": (
-        "no node that it could use takes work now"
-    ),
-    "FrontEndDown": "no front end node is available",
-    "BadConstraints": "no node has what it asks for; held until one has",
-    "SystemFailure": "a failure of Slurm, a file system or the network",
-    "JobLaunchFailure": "it could not be launched",
-    "NonZeroExitCode": "it ended with an exit code other than 0",
-    "Prolog": "its prolog is running",
-    "Cleaning": "it is requeued, and what is left of it is being cleaned up",
-    "TimeLimit": "it has used the time it may use",
-    "InactiveLimit": "it reached the system's InactiveLimit",
-    "OutOfMemory": "it ran out of memory",
-    "MaxMemPerLimit": "it asks for more memory than a job may have (MaxMemPerNode, MaxMemPerCPU)",
-    "SchedDefer": "the scheduler is told to put submissions off (defer)",
-    "DeadLine": "it cannot end before its deadline",
-    "FedJobLock": "another cluster of the federation is deciding about it",
-    "BurstBufferResources": "waiting for room in the burst buffer",
-    "BurstBufferStageIn": "its files are being copied to the burst buffer",
-    "BurstBufferOperation": "the burst buffer has failed",
-    "PowerNotAvail": "waiting for power to be available",
-    "PowerReserved": "the power is kept for a reservation",
-    "BlockMaxError": "a block of nodes has failed",
-    "BlockFreeAction": "a block of nodes is being freed",
-    "launch failed requeued held": "it could not be launched and is held: scontrol release",
-    "job requeued in held state": "requeued and held by somebody: scontrol release",
-    "job requeued in special exit state": "requeued after a special exit: scontrol release",
-}
-
-_HOLDERS = {"Assoc": "the account", "QOS": "the quality of service", "": "the account"}
-_FAMILY = re.compile(
-    r"(Assoc|QOS|)(Grp|Max|Min)([A-Z][A-Za-z]*?)"
-    r"(RunMinutes|Minutes)?(PerJob|PerNode|PerUser|PerAccount|)(?:Limit|NotSatisfied)?"
-)
-FAMILIES = (
-    "AssocGrp", "AssocMax", "QOSGrp", "QOSMax", "QOSMin", "Max",
-)  # fmt: skip
-"""How the reasons begin that name a limit of the accounting."""
 
 
 class Complaint(Enum):
@@ -210,11 +139,16 @@ def plain(words: str) -> str:
     return re.sub(r"\b(sbatch|slurmrestd): error: |Batch job submission failed: ", "", words)
 
 
+_MOST_KEPT = 1000
+"""Words: with the names of nodes that Slurm adds there may be many."""
+
+
 class Reader:
     """Looks words up; remembers which unknown ones were logged."""
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
+        self._reasons: dict[str, Reason | None] = {}
 
     def state(self, word: str) -> StateMeaning:
         """What a job state means. squeue may add flags after a comma; sacct says by whom one was cancelled."""
@@ -226,14 +160,18 @@ class Reader:
 
     def reason(self, word: str) -> str:
         """A sentence for people: Slurm's word, and what it means."""
-        base, _, more = (word, "", "") if word in REASONS else word.partition(",")
-        sentence = REASONS.get(base) or _limit_sentence(base)
-        if not sentence:
+        words = words_of(word)
+        if not words:
             self._log(f"reason {word!r}")
-            return word
-        if base == "None":
-            return sentence
-        return f"{base}: {sentence}{f' ({more.strip()})' if more.strip() else ''}"
+        return words or word
+
+    def waits_for(self, word: str) -> Reason | None:
+        """Which of our reasons it is; None for a word that is not known. Ten thousand jobs share one."""
+        if word not in self._reasons:
+            if len(self._reasons) >= _MOST_KEPT:
+                self._reasons.clear()
+            self._reasons[word] = reason_of(word)
+        return self._reasons[word]
 
     def _log(self, what: str) -> None:
         if what not in self._logged:
@@ -243,22 +181,3 @@ class Reader:
                 what,
                 extra={"action": "unknown_word"},
             )
-
-
-def _limit_sentence(word: str) -> str:
-    """Of the many reasons that name a limit of the accounting."""
-    match = _FAMILY.fullmatch(word)
-    if match is None:
-        return ""
-    owner, scope, resource, minutes, per = match.groups()
-    of = _HOLDERS[owner]
-    unit = " minutes" if minutes else ""
-    what = f"{resource}{unit}{_spaced(per or '')}"
-    if scope == "Min":
-        return f"it asks for less than {of} demands: {what}"
-    whole = "all jobs together have" if scope == "Grp" else "it has, or would have,"
-    return f"a limit of {of} is reached: {whole} as much as allowed of {what} (sacctmgr show)"
-
-
-def _spaced(per: str) -> str:
-    return f" per {per.removeprefix('Per').lower()}" if per else ""
