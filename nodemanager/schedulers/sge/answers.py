@@ -52,8 +52,9 @@ class Details:
     """The answer to `qstat -j`."""
 
     jobs: tuple[JobDetail, ...]
-    waits: Mapping[int, str] = field(default_factory=dict)
-    """Per job, why the scheduler has not started it, if it keeps that (`schedd_job_info`)."""
+    waits: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Per job, why the scheduler has not started it, if it keeps that (`schedd_job_info`): a message for each queue
+    instance or host, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def job_details(text: str) -> Details:
         words = " ".join(_text(message, "MES_message").split())
         for number in message.iter("ULNG_value"):
             waits.setdefault(_number(number.text or "", "qstat -j"), []).append(words)
-    return Details(tuple(jobs), {number: "; ".join(said) for number, said in waits.items()})
+    return Details(tuple(jobs), {number: tuple(said) for number, said in waits.items()})
 
 
 def host_rows(text: str) -> list[HostRow]:

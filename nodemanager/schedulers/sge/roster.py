@@ -12,6 +12,7 @@ from nodemanager.schedulers.base import Job, JobSpec
 from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.answers import Details, JobRow
 from nodemanager.schedulers.sge.ends import Ends
+from nodemanager.schedulers.sge.pending import reason_of
 from nodemanager.schedulers.sge.places import Live, Place
 from nodemanager.schedulers.sge.states import JobLetters
 from nodemanager.schedulers.sge.submission import NAME_PREFIX
@@ -93,7 +94,7 @@ class Roster:
             self.ends.sweep(live.keys())
         return complete
 
-    def jobs(self, waits: Mapping[int, str]) -> list[Job]:
+    def jobs(self, waits: Mapping[int, Sequence[str]]) -> list[Job]:
         """All jobs of ours, as of the last listing; `waits` has reasons of jobs by their numbers."""
         jobs = [self._live_job(name, live, waits) for name, live in self.live.items()]
         for name in sorted(self.ends.kept() - self.live.keys()):
@@ -168,7 +169,7 @@ class Roster:
             words = said.get((place.number, place.task or 1), "it does not say why")
             self._errors[name] = End(EndKind.SCHEDULER_ERROR, detail=words)
 
-    def _live_job(self, name: str, live: Live, waits: Mapping[int, str]) -> Job:
+    def _live_job(self, name: str, live: Live, waits: Mapping[int, Sequence[str]]) -> Job:
         place, letters = live.place, live.letters
         lost = self._notes.get(NoteKind.LOST, name)
         if lost is not None:
@@ -178,8 +179,12 @@ class Roster:
             return Job(name, JobState.ENDED, place.job_id, end=self._errors[name])
         if letters.state is JobState.RUNNING:
             return Job(name, JobState.RUNNING, place.job_id, live.host)
-        reason = waits.get(place.number) or letters.words
-        return Job(name, letters.state, place.job_id, live.host, reason)
+        if letters.state is not JobState.WAITING:
+            return Job(name, letters.state, place.job_id, live.host, letters.words)
+        said = waits.get(place.number, ())
+        words = "; ".join(said) or letters.words
+        known = reason_of(tuple(said), letters)
+        return Job(name, letters.state, place.job_id, live.host, words, waits_for=known)
 
     def _gone_job(self, name: str) -> Job | None:
         if name in self._errors:

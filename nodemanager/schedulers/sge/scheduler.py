@@ -66,7 +66,7 @@ class GridEngineScheduler(Scheduler):
         self._accounting: AccountingFile | None = None
         self._is_fresh = False
         """The roster knows of every job that may have been accepted."""
-        self._waits: dict[int, str] = {}
+        self._waits: dict[int, tuple[str, ...]] = {}
         self._explained_at = float("-inf")
         self._may_force: bool | None = None
         """Whether the daemon's user is an operator or manager; None before somebody has asked."""
@@ -236,7 +236,7 @@ class GridEngineScheduler(Scheduler):
         listed = ",".join(str(number) for number in sorted(numbers))
         return job_details(self._run("qstat", "-xml", "-j", listed).or_raise())
 
-    def _why_waiting(self, roster: Roster) -> Mapping[int, str]:
+    def _why_waiting(self, roster: Roster) -> Mapping[int, Sequence[str]]:
         """Reasons of some jobs that wait; at most one command, and none while those that are known are fresh."""
         waiting = {
             live.place.number: None
@@ -247,7 +247,7 @@ class GridEngineScheduler(Scheduler):
         now = self._clock.elapsed()
         if now - self._explained_at < _EXPLAIN_SECONDS and self._waits.keys() >= set(numbers):
             return self._waits
-        self._waits = dict.fromkeys(numbers, "")
+        self._waits = dict.fromkeys(numbers, ())
         if numbers:
             self._explained_at = now
             try:
