@@ -295,7 +295,14 @@ def test_the_api_server_on_its_own(systemd: Systemd, site: Site) -> None:
     systemd.heard("READY")
     assert systemd.status().startswith("serving https://127.0.0.1:")
     systemd.heard("WATCHDOG", 3)
+    log = site.folder / "api.log"
+    changed = site.config.read_text().replace("[Api]\n", "[Api]\nsweep_interval = 9 s\n")
+    reload(systemd, site, server, f"{changed}[Logging]\nfile = {log}\nformat = json\n")
+    left, end = (json.loads(line) for line in log.read_text().splitlines())
+    assert (left["action"], left["option"]) == ("option_changed", "sweep_interval")
+    assert end["action"] == "reloaded"
     server.terminate()
     output, _ = server.communicate(timeout=BOUND_SECONDS)
     assert server.returncode == 0, output
+    assert "action=api_serving" in output
     systemd.heard("STOPPING")

@@ -26,9 +26,11 @@ from pathlib import Path
 
 import uvicorn
 
+from nodemanager import __version__, logs
 from nodemanager.clock import SystemClock
-from nodemanager.config import load
+from nodemanager.config import Config, load, parse
 from nodemanager.errors import ConfigError, NodeManagerError
+from nodemanager.notify import take_notifier
 from nodemanager.server.app import Api, create_app
 from nodemanager.server.certificate import ensure_certificate
 from nodemanager.server.database import Database
@@ -37,6 +39,7 @@ from nodemanager.server.protocol import limited
 from nodemanager.server.service import Service
 from nodemanager.server.settings import WILDCARDS, ServerSettings, settings_from
 from nodemanager.server.state import StateDirectory, read_private, write_private
+from nodemanager.server.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +56,16 @@ _KEEP_ALIVE_SECONDS = 75
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 for a refusal, 2 for a usage or config error."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    notifier = take_notifier()
     try:
-        settings, dispatcher = _settings(options)
+        settings, dispatcher, config = _settings(options)
+        _log_as(config, to_stderr=options.embedded or options.verb is not None)
         if options.verb == "token":
             return _token(settings, options)
         if options.verb == "claims":
             return _claims(settings, options)
-        return _serve(settings, dispatcher if options.embedded else None)
+        upkeep = Upkeep(config, notifier)
+        return _serve(settings, upkeep, dispatcher if options.embedded else None)
     except ConfigError as error:
         print(f"arvados-dispatch-api: {error}", file=sys.stderr)
         return 2
@@ -120,22 +123,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> tuple[ServerSettings, str]:
-    """The settings, and the name of the daemon's dispatcher."""
+def _log_as(config: Config, *, to_stderr: bool) -> None:
+    """Log as `[Logging]` says; what the daemon reads, or a person at a terminal, not to a file."""
+    if to_stderr:
+        config = replace(config, logging=replace(config.logging, file=None))
+    logs.set_up(config)
+    logs.log_strays()
+
+
+def _settings(options: argparse.Namespace) -> tuple[ServerSettings, str, Config]:
+    """The settings, the name of the daemon's dispatcher, and the config file."""
     config_path: Path | None = getattr(options, "config", None)
     state_dir: Path | None = getattr(options, "state_dir", None)
     name = options.dispatcher or socket.gethostname()
     if config_path is None:
         if state_dir is None:
             raise ConfigError("--config FILE is missing (or --state-dir DIR, with all defaults)")
-        return ServerSettings(state_dir=state_dir.absolute()), name
+        return ServerSettings(state_dir=state_dir.absolute()), name, parse("", state_dir / "none")
     config = load(config_path)
     settings = settings_from(config)
     if state_dir is not None:
         settings = replace(settings, state_dir=state_dir.absolute())
     if options.aside:
         settings = settings.aside()
-    return settings, options.dispatcher or config.dispatch.name
+    return settings, options.dispatcher or config.dispatch.name, config
 
 
 def _token(settings: ServerSettings, options: argparse.Namespace) -> int:
@@ -168,7 +179,7 @@ def _claims(settings: ServerSettings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
+def _serve(settings: ServerSettings, upkeep: Upkeep, embedded_dispatcher: str | None) -> int:
     """Serve until told to stop. `embedded_dispatcher` is the daemon's name when we are its child."""
     state = StateDirectory(settings.state_dir)
     with state.locked():
@@ -179,6 +190,7 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
         if embedded_dispatcher is not None:
             # A machine that was off is no backup, and nobody is there to look.
             settings = settings.that_trusts_its_database()
+        logs.mask_secrets((settings.policy.root_token,))
         sys.setswitchinterval(_SWITCH_SECONDS)
         _allow_many_connections()
         certificate, key = _certificate(settings, state)
@@ -209,7 +221,9 @@ def _serve(settings: ServerSettings, embedded_dispatcher: str | None) -> int:
                 "ca_file": str(certificate),
                 "pid": os.getpid(),
             }
-            server = _Server(config, app, ready, ends_with_stdin=embedded_dispatcher is not None)
+            server = _Server(
+                config, app, ready, upkeep, ends_with_stdin=embedded_dispatcher is not None
+            )
             server.run(sockets=[listening])
     return 0 if server.started else 1
 
@@ -225,9 +239,16 @@ class _Server(uvicorn.Server):
     """uvicorn's server, with our way to begin and to end."""
 
     def __init__(
-        self, config: uvicorn.Config, app: Api, ready: dict[str, object], *, ends_with_stdin: bool
+        self,
+        config: uvicorn.Config,
+        app: Api,
+        ready: dict[str, object],
+        upkeep: Upkeep,
+        *,
+        ends_with_stdin: bool,
     ) -> None:
         super().__init__(config)
+        self._upkeep = upkeep
         self._app = app
         self._ready = ready
         self._ends_with_stdin = ends_with_stdin
@@ -241,16 +262,28 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
+        if self._ends_with_stdin:
+            # Its log is the daemon's affair.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        else:
+            loop.add_signal_handler(signal.SIGHUP, self._upkeep.reload)
         await super().startup(sockets)
         if not self.started:
             return
-        log.info("serving %s", self._ready["url"])
+        log.info(
+            "arvados-dispatch-api %s serves %s",
+            __version__,
+            self._ready["url"],
+            extra={"action": "api_serving", "version": __version__, "url": self._ready["url"]},
+        )
         print(json.dumps(self._ready), flush=True)
+        self._upkeep.ready(str(self._ready["url"]))
         if self._ends_with_stdin:
             threading.Thread(target=self._watch_stdin, args=(loop,), daemon=True).start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer the held calls first: they would keep their connections open to the last second."""
+        self._upkeep.stopping()
         self._app.release_held_calls()
         dropping = asyncio.create_task(self._drop_idle_connections())
         await super().shutdown(sockets)
@@ -272,7 +305,11 @@ class _Server(uvicorn.Server):
             while os.read(sys.stdin.fileno(), 4096):
                 pass
         except OSError:
-            log.warning("standard input cannot be read; ending", exc_info=True)
+            log.warning(
+                "standard input cannot be read; ending",
+                exc_info=True,
+                extra={"action": "stdin_broken"},
+            )
         try:
             loop.call_soon_threadsafe(self._end)
         except RuntimeError:  # it has ended already
@@ -346,7 +383,10 @@ def _keep_dispatcher_token(service: Service, state: StateDirectory, name: str) -
         try:
             caller = service.authenticate(kept)
         except ServerError:
-            log.info("the daemon's token is not known to this database; making another")
+            log.info(
+                "the daemon's token is not known to this database; making another",
+                extra={"action": "token_remade", "dispatcher_name": name},
+            )
         else:
             if caller.dispatcher_name == name:
                 return
