@@ -27,12 +27,20 @@ from nodemanager.masking import Mask, one_line
 
 log = logging.getLogger(__name__)
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
+    *("message", "asctime", "taskName"),
+    # uvicorn's own sentence once more, for terminals.
+    "color_message",
+}
 """Attributes every record has; whatever else it has was given as a field."""
 
-_CHATTY = ("googleapiclient", "arvados", "pykka", "httplib2")
-"""Libraries whose warnings repeat what we log ourselves; an option of their name in [Logging] stands
-above this."""
+_CHATTY = {
+    # Their warnings repeat what we log ourselves.
+    **dict.fromkeys(("googleapiclient", "arvados", "pykka", "httplib2"), "ERROR"),
+    # So does what these say of their starting and ending.
+    **dict.fromkeys(("uvicorn.error", "alembic.runtime.plugins"), "WARNING"),
+}
+"""Levels of libraries; an option of their name in [Logging] stands above this."""
 
 _CONTINUED = "  | "
 """Before each line of a traceback, so that none passes for a line of its own."""
@@ -62,7 +70,7 @@ def set_up(config: Config, file: Path | None = None) -> None:
         if isinstance(old.formatter, _Text | _Json | _ForJournal):
             old.close()
     root.setLevel(config.logging.level)
-    _set_levels({**dict.fromkeys(_CHATTY, "ERROR"), **config.logging.levels})
+    _set_levels({**_CHATTY, **config.logging.levels})
 
 
 def mask_secrets(secrets: Iterable[str]) -> None:

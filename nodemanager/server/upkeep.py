@@ -27,11 +27,13 @@ class Upkeep:
     def __init__(self, config: Config, notifier: Notifier) -> None:
         self._config = config
         self._notifier = notifier
+        self._doing = ""
         self._feeding: asyncio.Task[None] | None = None
 
     def ready(self, url: str) -> None:
         """It listens."""
-        self._notifier.ready(f"serving {url}")
+        self._doing = f"serving {url}"
+        self._notifier.ready(self._doing)
         if self._notifier.watchdog_seconds:
             self._feeding = asyncio.create_task(self._feed(self._notifier.watchdog_seconds / FEEDS))
 
@@ -49,7 +51,7 @@ class Upkeep:
     def reload(self) -> None:
         """Read the options of `[Logging]` again, and say which others need a restart. Never raises."""
         self._notifier.reloading()
-        words = "serving"
+        words = self._doing
         try:
             read = load(self._config.path)
             merged = replace(self._config, logging=read.logging)
