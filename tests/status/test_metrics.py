@@ -413,6 +413,7 @@ def test_a_container_leaves_its_traces(elastic: Harness) -> None:
     elastic.advance_until(lambda: elastic.request(request)["state"] == "Final")
     elastic.advance(60)
     assert grown.of("containers_claimed_total") == 1
+    assert grown.of("containers_started_total") == 1
     assert grown.of("containers_finished_total", state="Complete", end="exited") == 1
     assert grown.of("jobs_submitted_total", scheduler="fake", outcome="accepted") == 1
     for stage in ("claim", "submit", "start", "run"):
