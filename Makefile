@@ -64,6 +64,7 @@ docs: $(STAMP) ## write the example config and the reference pages anew
 	$(BIN)/python -m nodemanager.config --example > etc/nodemanager.cfg.example
 	$(BIN)/python -m nodemanager.config --reference > docs/reference/configuration.md
 	$(BIN)/python -m nodemanager.server.reference > docs/reference/api.md
+	$(BIN)/python -m nodemanager.cli.reference > docs/reference/command-line.md
 	$(BIN)/python -m nodemanager.reason.reference > docs/reference/reasons.md
 	$(BIN)/python -m nodemanager.status.metrics_reference > docs/reference/metrics.md
 

@@ -50,6 +50,10 @@ def _be_the_daemon(flags: argparse.Namespace) -> int:
         _say(f"warning: {warning}")
     if flags.daemon_check:
         return _check(config, flags)
+    if flags.daemon_plan:
+        from nodemanager.dry_run import dry_run
+
+        return dry_run(config, Console(highlight=False), as_json=flags.daemon_json)
     from nodemanager.serve import serve
 
     return serve(config, flags.daemon_run, resume=flags.daemon_resume)

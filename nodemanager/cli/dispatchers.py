@@ -185,16 +185,16 @@ def list_dispatchers(site: Site, _flags: Flags, out: Out) -> int:
 
 def pause(site: Site, flags: Flags, out: Out) -> int:
     """Claim nothing more; what is claimed goes on."""
-    words = flags.reason or "an operator paused it"
+    words = flags.reason or "no reason given"
     if flags.all:
         _refuse_names_with_all(flags)
-        site.call("dispatchers", "pause_all", reason=words)
-        out.say(f"claims are paused, of all dispatchers: {words}. What is claimed goes on")
+        answer = site.call("dispatchers", "pause_all", reason=words)
+        out.say(f"no dispatcher claims anything more; what is claimed goes on: {answer['paused']}")
         return SUCCEEDED
 
     def do(row: Mapping[str, Any]) -> str:
-        site.call("dispatchers", "pause", uuid=row["uuid"], reason=words)
-        return "claims nothing more; what it has goes on"
+        answer = site.call("dispatchers", "pause", uuid=row["uuid"], reason=words)
+        return f"claims nothing more, and goes on with what it has: {answer['paused']}"
 
     return _each(site, flags, out, do)
 
@@ -204,12 +204,12 @@ def resume(site: Site, flags: Flags, out: Out) -> int:
     if flags.all:
         _refuse_names_with_all(flags)
         site.call("dispatchers", "resume_all")
-        out.say("claims go on, of all dispatchers that were not paused by themselves")
+        out.say("dispatchers claim again, but for those that are paused by themselves")
         return SUCCEEDED
 
     def do(row: Mapping[str, Any]) -> str:
-        site.call("dispatchers", "resume", uuid=row["uuid"])
-        return "claims again"
+        why = site.call("dispatchers", "resume", uuid=row["uuid"])["paused"]
+        return f"would claim again, but all are paused: {why}" if why else "claims again"
 
     return _each(site, flags, out, do)
 

@@ -156,6 +156,13 @@ def kill(site: Site, flags: Flags, out: Out) -> int:
     return each(flags.names, out, do)
 
 
+def release_brake(site: Site, _flags: Flags, out: Out) -> int:
+    """Boot again."""
+    site.management.post(f"{_DISPATCH}/brake/release", {})
+    out.say("the brake is released: nodes are booted again")
+    return SUCCEEDED
+
+
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", metavar="NODE", nargs="+", help="its name, or the cloud's identifier"
@@ -172,7 +179,7 @@ _DONE = {0: "the daemon was told", 1: "it was refused for one of them; the other
 
 NODES = CommandGroup(
     "nodes",
-    "the nodes that the daemon booted: list, hold, drain, run, kill",
+    "the nodes that the daemon booted: list, hold, drain, run, kill, release-brake",
     (
         Command(
             "nodes list",
@@ -221,6 +228,14 @@ NODES = CommandGroup(
             arguments=_kill_arguments,
             examples=("nodes kill node-1 --reason 'hangs'", "nodes kill node-1 --yes"),
             statuses=_DONE,
+        ),
+        Command(
+            "nodes release-brake",
+            "boot again, although the last nodes came to nothing",
+            release_brake,
+            description="So many nodes failed in a row that no more are booted for a while; why is in nodes list, and "
+            "what became of each in the daemon's log.",
+            examples=("nodes release-brake",),
         ),
     ),
 )

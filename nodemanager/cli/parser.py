@@ -22,6 +22,8 @@ _DAEMON_FLAGS = {
     "probe": "--probe",
     "run": "--run",
     "resume": "--resume",
+    "plan": "--dry-run",
+    "json": "--json",
 }
 """What only the daemon takes; of each the name in the namespace."""
 
@@ -40,7 +42,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if flags.command is not None or flags.shell is not None:
         for name, flag in _DAEMON_FLAGS.items():
             if getattr(flags, f"daemon_{name}"):
-                parser.error(f"{flag} is the daemon's and goes with no subcommand")
+                where = "; --json stands behind it" if flag == "--json" else ""
+                parser.error(f"{flag} is the daemon's and goes before no subcommand{where}")
         return flags
     _judge_daemon_flags(parser, flags)
     return flags
@@ -53,10 +56,12 @@ def _judge_daemon_flags(parser: argparse.ArgumentParser, flags: argparse.Namespa
         parser.error("--resume goes with --run")
     if flags.daemon_probe and not flags.daemon_check:
         parser.error("--probe goes with --check")
+    if flags.daemon_json and not flags.daemon_plan:
+        parser.error("--json goes with --dry-run, or behind a subcommand")
     chosen = [
         flag
         for name, flag in _DAEMON_FLAGS.items()
-        if flag in ("--check", "--run") and getattr(flags, f"daemon_{name}")
+        if flag in ("--check", "--run", "--dry-run") and getattr(flags, f"daemon_{name}")
     ]
     if len(chosen) > 1:
         parser.error(f"{' and '.join(chosen)} exclude each other")
@@ -120,6 +125,18 @@ def _add_daemon_flags(parser: argparse.ArgumentParser) -> None:
         default=PROBE_SECONDS,
         help="with --probe: how long the job may take to start and end, such as 90 s or 2 h; "
         f"{Seconds().show(PROBE_SECONDS)} by default",
+    )
+    group.add_argument(
+        "--dry-run",
+        dest="daemon_plan",
+        action="store_true",
+        help="print what would be claimed and booted now, and for what price; claim and boot nothing, and exit",
+    )
+    group.add_argument(
+        "--json",
+        dest="daemon_json",
+        action="store_true",
+        help="with --dry-run: one JSON document, for scripts",
     )
     path = group.add_argument(
         "--run",

@@ -12,7 +12,7 @@ from nodemanager.cli.groups import Group, groups_of
 from nodemanager.cli.out import Cell, Column, Out
 from nodemanager.cli.site import Site
 from nodemanager.cli.waiting import Listed, list_live, with_names
-from nodemanager.cli.words import age, ago, count
+from nodemanager.cli.words import age, ago, count, waited
 from nodemanager.model import ContainerState, format_bytes, format_time
 from nodemanager.reason import ReasonToken, Tier
 
@@ -83,7 +83,7 @@ def _cells(group: Group, now: float) -> tuple[Cell, ...]:
     return (
         f"{group.count:,}",
         token,
-        age(now - group.oldest_since),
+        waited(group.oldest_since, now),
         "" if group.next_attempt_at is None else ago(group.next_attempt_at, now),
         sentence,
     )
@@ -141,7 +141,7 @@ def _row(item: Listed, now: float) -> tuple[Cell, ...]:
         item.container.uuid,
         Text(state, style=STATE_STYLES[state]),
         str(item.container.attempt),
-        age(now - item.since),
+        waited(item.since, now),
         item.name,
         words,
     )
@@ -186,8 +186,8 @@ QUEUE = Command(
         "at": "when it was asked",
         "queued, locked, running": "how many there are in each state",
         "waiting": "an object for each reason: `token`, `tier`, `sentence`, `advice`, `containers` (how many), "
-        "`oldest` (UUID of the one that has waited longest), `oldest_since`, `next_attempt_at` (the earliest; or null)",
+        "`oldest` (UUID of the one that has waited longest), `oldest_since` (since when it could run), `next_attempt_at` (the earliest; or null)",
         "containers": "with `--all`, an object for each: `uuid`, `request`, `name`, `state`, `attempt`, `priority`, "
-        "`created_at`, `started_at`, `dispatcher`, `node`, `resources`, `reason` (or null)",
+        "`created_at`, `due_at` (since when it could run), `started_at`, `dispatcher`, `node`, `resources`, `reason` (or null)",
     },
 )

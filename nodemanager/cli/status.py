@@ -135,7 +135,7 @@ def _say_flowing(look: Overview, out: Out) -> None:
         return
     flows = bool(running or ended)
     _question(out, "Is work flowing?", flows, f"{'yes' if flows else 'no'}: {words}")
-    if look.oldest is not None:
+    if look.oldest is not None and look.oldest.since <= out.now:
         item = look.oldest
         out.say(f"the oldest that waits: {item.container.uuid}, for {age(out.now - item.since)}")
 

@@ -11,6 +11,8 @@ from nodemanager.cli.site import Site
 from nodemanager.model import Container, ContainerState, format_time, parse_time
 from nodemanager.reason import Reason
 from nodemanager.reason.queued import unsaid
+from nodemanager.status.groups import user_priority
+from nodemanager.status.waits import due_at
 
 _FIELDS = (
     "uuid",
@@ -54,10 +56,10 @@ class Listed:
 
     @property
     def since(self) -> float:
-        """Since when it runs, or waits: since it was made, for whoever waits counts from there."""
+        """Since when it runs; or since when it could, as far as its owner is concerned: that may be in the future."""
         if self.started_at is not None:
             return self.started_at
-        return self.container.created_at
+        return due_at(self.container)
 
     def as_dict(self) -> dict[str, Any]:
         """The row of a JSON document."""
@@ -68,8 +70,9 @@ class Listed:
             "name": self.name,
             "state": container.state.value,
             "attempt": container.attempt,
-            "priority": container.priority,
+            "priority": user_priority(container.priority),
             "created_at": format_time(container.created_at),
+            "due_at": format_time(due_at(container)),
             "started_at": None if self.started_at is None else format_time(self.started_at),
             "dispatcher": container.dispatcher,
             "node": self.node,

@@ -17,11 +17,20 @@ from nodemanager.cli.queue import STATE_STYLES, TIER_STYLES
 from nodemanager.cli.site import Site, needs_work
 from nodemanager.cli.verbs import get_work
 from nodemanager.cli.words import age, ago, amount, resource_name
+from nodemanager.clock import Clock
 from nodemanager.model import ContainerState, format_time
-from nodemanager.reason import Reason, ReasonToken, Tier
+from nodemanager.reason import Knob, Reason, ReasonToken, Tier
 
 MOST_ATTEMPTS = 10
 """So many are shown, the last ones."""
+
+
+_KNOBS = {
+    Knob.OWNER: "whoever asked for it",
+    Knob.OPERATOR: "the operator of the node manager",
+    Knob.SITE: "whoever runs the scheduler or the cloud",
+    Knob.NOBODY: "nobody: time ends it",
+}
 
 
 def why(site: Site, flags: Flags, out: Out) -> int:
@@ -29,7 +38,7 @@ def why(site: Site, flags: Flags, out: Out) -> int:
     stories: list[dict[str, Any]] = []
 
     def tell(uuid: str) -> None:
-        story = site.asked(lambda: _read(site, uuid), "reading its story")
+        story = site.asked(lambda: _read(site, uuid, out.clock), "reading its story")
         if out.as_json:
             stories.append(
                 {
@@ -50,11 +59,11 @@ def why(site: Site, flags: Flags, out: Out) -> int:
     return status
 
 
-def _read(site: Site, uuid: str) -> Story:
+def _read(site: Site, uuid: str, clock: Clock) -> Story:
     needs_work(uuid)
     # That it is not there is said in words of one's own.
     get_work(site, uuid)
-    return read_story(site.api, uuid)
+    return read_story(site.api, uuid, clock)
 
 
 def tell_story(story: Story, out: Out, *, asked: str = "", history: bool = False) -> None:
@@ -118,6 +127,7 @@ def _say_reason(said: SaidReason, out: Out) -> None:
         out.table(columns, compared)
     if plain:
         out.say(f"  {', '.join(plain)}")
+    out.say(f"  it is up to {_KNOBS[reason.knob]}")
     by = said.name or said.dispatcher
     says = f", says {by}" if by else ""
     checked = "" if said.last_checked is None else f", checked {ago(said.last_checked, out.now)}"
@@ -250,34 +260,39 @@ def what_to_do(story: Story, now: float) -> Step:
             return Step("Nothing: nobody wants it any more. If somebody does, submit it anew.")
         case ContainerState.RUNNING:
             return Step("Nothing: it runs. To follow what it writes:", f"logs -f {subject}")
-    reason = story.reasons[0].reason if story.reasons else None
-    if reason is None:
-        return _unexplained(story.current.state)
-    return _while_waiting(reason, subject, now)
+    if not story.reasons:
+        return Step("Nothing: it is about to go on.")
+    return _while_waiting(story.reasons[0].reason, subject, now)
 
 
-def _unexplained(state: ContainerState) -> Step:
-    if state is ContainerState.LOCKED:
-        return Step("Wait a moment: it is claimed, and on its way.")
-    return Step(
-        "Wait a moment. If this lasts, look whether a dispatcher is alive and not paused.",
-        "dispatchers",
-    )
+_COMMANDS: Mapping[ReasonToken, Step] = {
+    ReasonToken.BACKOFF: Step(
+        "Nothing: it is tried again by itself. To skip the wait:", "retry-now UUID"
+    ),
+    ReasonToken.ON_HOLD: Step("An administrator lets it go:", "release UUID"),
+    ReasonToken.CLAIMS_PAUSED: Step(
+        "An administrator ends the pause. Which dispatchers are paused, and why:", "dispatchers"
+    ),
+    ReasonToken.BOOT_BRAKE: Step(
+        "An operator looks at the nodes that failed, and then lets nodes be booted again:",
+        "nodes release-brake",
+    ),
+    ReasonToken.NOT_SEEN: Step(
+        "Wait a moment. If this lasts, see whether a dispatcher is alive, and how long the queue is:",
+        "status",
+    ),
+}
+"""Where a command helps. UUID stands for that of the request."""
 
 
 def _while_waiting(reason: Reason, subject: str, now: float) -> Step:
+    known = _COMMANDS.get(reason.token)
+    if known is not None:
+        return Step(known.words, known.command.replace("UUID", subject))
     advice = f"{reason.advice[0].upper()}{reason.advice[1:]}." if reason.advice else ""
-    if reason.token is ReasonToken.BACKOFF:
-        return Step(
-            "Nothing: it is tried again by itself. To skip the wait:", f"retry-now {subject}"
-        )
     if reason.tier is Tier.NEVER:
-        return Step(
-            f"It will not run as things are. {advice} To give it up:".replace("  ", " "),
-            f"cancel {subject}",
-        )
-    if reason.tier is Tier.HOLD:
-        return Step(advice or "An operator can let it go:", f"release {subject}")
+        words = ("It will not run as things are.", advice, "To give it up:")
+        return Step(" ".join(filter(None, words)), f"cancel {subject}")
     if advice:
         return Step(advice)
     if reason.next_attempt_at is not None and reason.next_attempt_at > now:

@@ -30,6 +30,11 @@ def ago(then: float | None, now: float) -> str:
     return f"in {age(then - now)}" if then > now else f"{age(now - then)} ago"
 
 
+def waited(since: float, now: float) -> str:
+    """How long it has waited; empty when its time has not come."""
+    return age(now - since) if since <= now else ""
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """``1 node``, ``2,300 nodes``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

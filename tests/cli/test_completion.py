@@ -48,7 +48,7 @@ def test_bash_completes_subcommands(scripts: dict[str, Path]) -> None:
 
 
 def test_bash_completes_verbs_flags_and_reasons(scripts: dict[str, Path]) -> None:
-    assert bash(scripts, "nodes", "") == {"list", "hold", "drain", "run", "kill"}
+    assert bash(scripts, "nodes", "") == {"list", "hold", "drain", "run", "kill", "release-brake"}
     assert "--older-than" in bash(scripts, "prune", "--")
     assert {"--run", "--check", "--config"} <= bash(scripts, "--")
     assert bash(scripts, "queue", "--reason", "no-node") == {"no-node-fits"}

@@ -51,14 +51,14 @@ def test_the_config_file_may_stand_on_either_side() -> None:
     assert parse(["--config", "f", "nodes"]).command.name == "nodes list"
 
 
-@pytest.mark.parametrize("flag", ["--check", "--run=x"])
+@pytest.mark.parametrize("flag", ["--check", "--run=x", "--dry-run", "--json"])
 def test_the_daemons_flags_go_with_no_subcommand(
     flag: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         parse([flag, "status"])
     assert caught.value.code == 2
-    assert "goes with no subcommand" in capsys.readouterr().err
+    assert "goes before no subcommand" in capsys.readouterr().err
 
 
 def test_help_fits_a_terminal() -> None:

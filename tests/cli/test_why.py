@@ -76,6 +76,7 @@ Why: no-node-fits
   RAM: wants 40 GiB, the largest node has 32 GiB.
        WANTED  BEST AVAILABLE
   RAM  40 GiB  32 GiB
+  it is up to whoever asked for it
   for 10 min, checked 3 s ago, says slurm-1
 
 Attempts
