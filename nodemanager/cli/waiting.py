@@ -8,7 +8,7 @@ from typing import Any
 
 from nodemanager.api.connection import list_all, list_those
 from nodemanager.cli.site import Site
-from nodemanager.model import Container, ContainerState, format_time, parse_time
+from nodemanager.model import Container, ContainerState, DispatcherState, format_time, parse_time
 from nodemanager.reason import Reason
 from nodemanager.reason.queued import unsaid
 from nodemanager.status.groups import user_priority
@@ -85,7 +85,10 @@ def list_live(site: Site, now: float) -> list[Listed]:
     """All that this token may see and somebody still wants, the most urgent first."""
     records = site.asked(lambda: _records(site.api), "containers.list")
     reasons = site.asked(lambda: _reasons(site.api), "links.list")
-    found = [listed(record, reasons.get(record["uuid"]), now) for record in records]
+    alive = None
+    if any(record["uuid"] not in reasons for record in records):
+        alive = _alive(site)
+    found = [listed(record, reasons.get(record["uuid"]), now, alive) for record in records]
     return sorted(found, key=lambda item: (-item.container.priority, item.container.created_at))
 
 
@@ -121,13 +124,15 @@ def _named(item: Listed, request: Mapping[str, Any] | None) -> Listed:
     )
 
 
-def listed(record: Mapping[str, Any], said: Reason | None, now: float) -> Listed:
-    """A container's record, and the mildest that dispatchers said of it."""
+def listed(
+    record: Mapping[str, Any], said: Reason | None, now: float, alive: int | None = None
+) -> Listed:
+    """A container's record, and the mildest that dispatchers said of it; `alive` is how many of these are."""
     container = Container.from_record(record)
     runs = container.state is ContainerState.RUNNING
     return Listed(
         container=container,
-        reason=None if runs else said or unsaid(container, now),
+        reason=None if runs else said or unsaid(container, now, alive),
         node=str((record.get("runtime_status") or {}).get("node") or ""),
         started_at=parse_time(record["started_at"]) if record.get("started_at") else None,
     )
@@ -136,6 +141,12 @@ def listed(record: Mapping[str, Any], said: Reason | None, now: float) -> Listed
 def mildest(reasons: Iterable[Reason]) -> Reason | None:
     """What counts of several dispatchers' reasons: if one can run it, it fits."""
     return max(reasons, key=lambda reason: reason.tier.value, default=None)
+
+
+def _alive(site: Site) -> int:
+    filters = [["state", "=", DispatcherState.ALIVE.value]]
+    answer = site.call("dispatchers", "list", filters=filters, limit=0, count="exact")
+    return int(answer["items_available"])
 
 
 def _records(api: Any) -> list[Mapping[str, Any]]:

@@ -82,6 +82,9 @@ class TestQueue:
         shell = Shell(memory_site(harness.root), harness)
         assert shell.run("queue") == 0
         assert "no dispatcher has said anything of it yet" in shell.out
+        harness.advance(3600)
+        assert shell.run("queue") == 0
+        assert "no dispatcher is alive" in shell.out
 
     def test_the_mildest_of_several_dispatchers_counts(self, harness: Harness) -> None:
         harness.add_site("site2", nodes=[node("big", ram_gib=2000)])
@@ -320,6 +323,42 @@ class TestDispatchers:
         assert harness.call("dispatchers", "list")["items"][0]["state"] == "alive"
         assert shell.run("dispatchers", "lose", "site1", "--yes") == 0
         assert harness.call("dispatchers", "list")["items"][0]["state"] == "lost"
+
+    def test_one_is_paused_and_resumed(self, shell: Shell, harness: Harness) -> None:
+        assert shell.run("dispatchers", "pause", "site1", "--reason", "new switch") == 0
+        assert "claims nothing more" in shell.out
+        assert "new switch" in shell.out
+        request = harness.submit()
+        harness.advance(60)
+        assert harness.container_of(request)["state"] == "Queued"
+        assert shell.run("dispatchers") == 0
+        assert " paused " in shell.out
+        assert "new switch" in shell.out
+        assert shell.run("dispatchers", "resume", "site1") == 0
+        assert shell.out.endswith("claims again\n")
+        harness.advance(60)
+        assert harness.container_of(request)["state"] == "Complete"
+
+    def test_all_are_paused_and_resumed(self, shell: Shell, harness: Harness) -> None:
+        assert shell.run("dispatchers", "pause", "--all", "--reason", "restored") == 0
+        assert "no dispatcher claims anything more" in shell.out
+        assert "restored" in shell.out
+        assert shell.run("dispatchers", "resume", "site1") == 0
+        assert "would claim again, but all are paused" in shell.out
+        request = harness.submit()
+        harness.advance(60)
+        assert shell.run("status") == 0
+        assert "1 paused" in shell.out
+        assert shell.run("dispatchers", "resume", "--all") == 0
+        harness.advance(60)
+        assert harness.container_of(request)["state"] == "Complete"
+
+    def test_one_that_is_not_there_does_not_keep_the_others(
+        self, shell: Shell, harness: Harness
+    ) -> None:
+        assert shell.run("dispatchers", "pause", "site7", "site1") == 1
+        assert "site7: no dispatcher of this name is alive" in shell.err
+        assert "site1" in shell.out
 
     def test_verbs_without_a_name(self, shell: Shell) -> None:
         with pytest.raises(UsageError, match="say which dispatcher"):
