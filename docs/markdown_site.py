@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docutils import nodes
@@ -24,14 +25,20 @@ def setup(app: Sphinx) -> dict[str, bool]:
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def _add_contents(_app: Sphinx, page: str, source: list[str]) -> None:
-    """Make the navigation of what index.md links to below each heading; a code host would show a toctree as code."""
+def _add_contents(app: Sphinx, page: str, source: list[str]) -> None:
+    """Make the navigation of what index.md links to below each heading; a code host would show a toctree as code.
+
+    Pages of the same folder that it does not name come last.
+    """
     if page != "index":
         return
     _, *sections = _HEADING.split(source[0])
     for heading, text in zip(sections[::2], sections[1::2], strict=True):
-        pages = "\n".join(dict.fromkeys(_PAGE.findall(text)))
-        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{pages}\n```\n"
+        pages = list(dict.fromkeys(_PAGE.findall(text)))
+        folder = Path(pages[0]).parent
+        others = [name for name in app.env.found_docs if Path(name).parent == folder]
+        listed = "\n".join([*pages, *sorted(set(others) - set(pages))])
+        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{listed}\n```\n"
 
 
 def _as_manual_page(app: Sphinx, document: nodes.document, _page: str) -> None:
