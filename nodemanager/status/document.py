@@ -70,7 +70,13 @@ def status_document(
         "obstacles": list(beside.obstacles),
         "work": None if status is None else _work(status, look, beside.flow),
         "groups": [group_document(group, look.taken_at) for group in beside.groups],
-        "dispatcher": None if status is None else _dispatcher(status, look.taken_at),
+        "dispatcher": None
+        if status is None
+        else {
+            "name": settings.name,
+            "scheduler": settings.schedulers,
+            **_dispatcher(status, look.taken_at),
+        },
         "wishlist": None if nodes is None else _wishlist(nodes),
         "nodes": [] if nodes is None else list(_nodes(nodes, status)),
         "sizes": [] if nodes is None else list(_sizes(nodes)),

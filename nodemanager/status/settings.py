@@ -24,6 +24,8 @@ class ManageSettings:
     max_nodes: int = 1
     max_total_price: float = 0.0
     """Per hour; 0: no limit."""
+    name: str = ""
+    """Of this dispatcher, for people."""
     schedulers: str = "local"
     """Their names, for people."""
     provider: str = ""
@@ -41,6 +43,7 @@ def settings_from(config: Config) -> ManageSettings:
         limits=limits_from(config),
         max_nodes=config.daemon.max_nodes,
         max_total_price=config.daemon.max_total_price,
+        name=config.dispatch.name,
         schedulers=",".join(site.title for site in scheduler_sites(config)),
         provider=config.cloud.provider,
         sizes=tuple(config.sizes) if config.cloud.provider else (),

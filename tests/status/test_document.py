@@ -40,7 +40,9 @@ from tests.status.daemon import (
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "management.md"
-SETTINGS = ManageSettings(port=0, max_nodes=8, max_total_price=2.5)
+SETTINGS = ManageSettings(
+    port=0, max_nodes=8, max_total_price=2.5, name="site1", schedulers="slurm"
+)
 
 
 def shown(look: DaemonLook = LOOK) -> dict[str, Any]:
@@ -135,6 +137,8 @@ def test_the_dispatcher_in_numbers_and_the_most_frequent_reasons() -> None:
     waiting = HeldContainer(container("u"), waits_for("max_nodes (8) is reached"))
     many = replace(DISPATCHER, containers=(*DISPATCHER.containers, waiting, waiting))
     assert shown(replace(LOOK, dispatcher=many))["dispatcher"] == {
+        "name": "site1",
+        "scheduler": "slurm",
         "uuid": "zzzzz-bmxii-000000000000000",
         "epoch": 3,
         "lease_seconds": 555.5,

@@ -24,6 +24,8 @@ CONFIG = """\
 address = 127.0.0.9
 port = 8989
 ManagementToken = hush
+[Dispatch]
+name = site1
 [Daemon]
 max_nodes = 7
 max_total_price = 1.5
@@ -154,7 +156,7 @@ def test_strangers_do_not_read_what_went_wrong_inside(
 def test_a_look_that_cannot_be_shown_is_500(
     daemon: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = ManagementServer(ManageSettings(port=0), daemon)
+    server = ManagementServer(ManageSettings(port=0), daemon, sample_seconds=0)
     server.start()
     daemon.answer = replace(LOOK, failures=None)  # type: ignore[arg-type]
     answer = Client(server.url).get("/status.json")
@@ -221,11 +223,13 @@ def test_the_settings_are_those_of_the_config_file() -> None:
         address="127.0.0.9",
         port=8989,
         management_token="hush",
+        name="site1",
         max_nodes=7,
         max_total_price=1.5,
     )
     assert "hush" not in repr(settings)
-    assert settings_from(parse("", "any.cfg")) == ManageSettings()
+    defaults = parse("", "any.cfg")
+    assert settings_from(defaults) == ManageSettings(name=defaults.dispatch.name)
 
 
 def test_it_is_off_unless_it_has_a_port(daemon: StandIn) -> None:
