@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from rich.console import Console
 
-from nodemanager.clock import SystemClock
+from nodemanager.clock import Clock, SystemClock
 from nodemanager.config import Config
 from nodemanager.dispatch.wishlist import LONGEST_PACKING_SECONDS
 from nodemanager.dry_run.document import document
@@ -31,8 +32,7 @@ def dry_run(config: Config, console: Console, *, as_json: bool = False) -> int:
     clock = SystemClock()
     with _orderly_end():
         sight, told = look(config, clock)
-    began = clock.elapsed()
-    made = forecast(sight, lambda: clock.elapsed() - began > LONGEST_PACKING_SECONDS)
+    made = forecast(sight, partial(_patience, clock))
     if as_json:
         text = json.dumps(document(config, sight, told, made), indent=1, ensure_ascii=False)
         console.file.write(f"{text}\n")
@@ -40,6 +40,11 @@ def dry_run(config: Config, console: Console, *, as_json: bool = False) -> int:
         for line in report(config, sight, told, made, console.width if console.is_terminal else 0):
             console.print(line, soft_wrap=True)
     return 1 if any(finding.problem for finding in told) else 0
+
+
+def _patience(clock: Clock) -> Callable[[], bool]:
+    began = clock.elapsed()
+    return lambda: clock.elapsed() - began > LONGEST_PACKING_SECONDS
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TypeAlias
 
 from nodemanager.dispatch.claiming import Claimer, Load, claim_limit, explain_queue, urgency
 from nodemanager.dispatch.steps import (
@@ -52,8 +53,12 @@ _PHASES = {
 _OVER = frozenset({Step.READ, Step.WRITE, Step.COLLECT, Step.LET_GO})
 
 
-def forecast(sight: Sight, is_over: Callable[[], bool] = lambda: False) -> Forecast:
-    """What the daemon would do; `is_over` is asked whether packing has taken long enough."""
+Patience: TypeAlias = Callable[[], Callable[[], bool]]
+"""Called when packing begins; what it returns is asked whether that has taken long enough."""
+
+
+def forecast(sight: Sight, patience: Patience = lambda: lambda: False) -> Forecast:
+    """What the daemon would do."""
     fleet = None if sight.cloud is None else fleet_of(sight, sight.cloud)
     queue = sight.queue or QueueSight()
     hand = tuple(_in_hand(sight, queue))
@@ -62,10 +67,10 @@ def forecast(sight: Sight, is_over: Callable[[], bool] = lambda: False) -> Forec
     lines = tuple(_lines(sight, fleet))
     entries = list(_entries(hand, claimed, lines))
     wishes = [entry for entry in entries if entry.scheduler == sight.elastic and entry.wants_node]
-    made = None if fleet is None else plan_fleet(fleet, _wishes(wishes), is_over)
+    made = None if fleet is None else plan_fleet(fleet, _wishes(wishes), patience())
     before = Forecast(
         queued=len(queue.queued),
-        works=tuple(_works(sight, entries, made, is_over)),
+        works=tuple(_works(sight, entries, made, patience)),
         unclaimed=tuple(_unclaimed(queue.queued, told)),
         running=sum(each.step is Step.WAIT and not each.waits for each in hand),
         unknown=sum(each.phase is JobPhase.UNKNOWN for each in hand),
@@ -253,7 +258,7 @@ def _wishes(entries: Iterable[_Entry]) -> Iterator[Wish]:
 
 
 def _works(
-    sight: Sight, entries: Sequence[_Entry], made: FleetPlan | None, is_over: Callable[[], bool]
+    sight: Sight, entries: Sequence[_Entry], made: FleetPlan | None, patience: Patience
 ) -> Iterator[Work]:
     groups: dict[tuple[str, Shape, str], list[_Entry]] = {}
     for entry in entries:
@@ -261,7 +266,7 @@ def _works(
         key = (entry.scheduler, Shape.of(entry.container), sentence)
         groups.setdefault(key, []).append(entry)
     places = {
-        each.name: _places_at(each, sight, entries, made, is_over) for each in sight.schedulers
+        each.name: _places_at(each, sight, entries, made, patience) for each in sight.schedulers
     }
     titles = {each.name: each.title for each in sight.schedulers}
     for (scheduler, shape, trouble), group in sorted(groups.items(), key=_urgency):
@@ -293,7 +298,7 @@ def _places_at(
     sight: Sight,
     entries: Iterable[_Entry],
     made: FleetPlan | None,
-    is_over: Callable[[], bool],
+    patience: Patience,
 ) -> Mapping[Shape, tuple[Lot, ...]]:
     """By shape, where the containers of one scheduler have room, and what the others wait for."""
     if made is not None and scheduler.name == sight.elastic:
@@ -301,7 +306,7 @@ def _places_at(
     ours = [e for e in entries if e.scheduler == scheduler.name and e.wants_node]
     demands = demands_of(_wishes(ours))
     stock = Stock(sight.now, 0.0, 0.0, (), others=scheduler.nodes)
-    packing = pack(demands, rooms_of(stock), Offer(()), is_over)
+    packing = pack(demands, rooms_of(stock), Offer(()), patience())
     rooms = _rooms(packing, [demand.shape for demand in demands])
     wanted: Counter[Shape] = Counter()
     for demand in demands:
