@@ -70,6 +70,16 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
+class Claims:
+    """What a claim gave."""
+
+    containers: tuple[Container, ...]
+    """Most urgent first; perhaps none."""
+    paused: str = ""
+    """Who said that there shall be none, and why; empty: nobody."""
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """Containers of a dispatcher that changed since `cursor` was handed out, and the next cursor."""
 
@@ -88,10 +98,8 @@ class Api(Protocol):
         """Renew the lease; new `capabilities` are stored when given."""
         ...
 
-    def claim(
-        self, me: Identity, claim_id: str, limit: int, wait_seconds: float
-    ) -> list[Container]:
-        """Claim up to `limit` containers, most urgent first; waits up to `wait_seconds` for one.
+    def claim(self, me: Identity, claim_id: str, limit: int, wait_seconds: float) -> Claims:
+        """Claim up to `limit` containers; waits up to `wait_seconds` for one, or for the news that claims are paused.
 
         Repeating a `claim_id` returns the containers it claimed the first time.
         """

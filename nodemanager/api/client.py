@@ -12,6 +12,7 @@ from typing import Any
 from nodemanager.api.base import (
     Annotation,
     Changes,
+    Claims,
     Description,
     DispatcherRecord,
     Identity,
@@ -65,12 +66,11 @@ class ArvadosApi:
             body["capabilities"] = capabilities.as_dict()
         return _dispatcher(call(self._api.dispatchers().ping(uuid=me.dispatcher, body=body)))
 
-    def claim(
-        self, me: Identity, claim_id: str, limit: int, wait_seconds: float
-    ) -> list[Container]:
+    def claim(self, me: Identity, claim_id: str, limit: int, wait_seconds: float) -> Claims:
         """See `Api.claim`."""
         body = {**_by(me), "claim_id": claim_id, "limit": limit, "wait": wait_seconds}
-        return _read(call(self._api.containers().claim(body=body))["items"])
+        reply = call(self._api.containers().claim(body=body))
+        return Claims(tuple(_read(reply["items"])), str(reply.get("paused") or ""))
 
     def held(self, me: Identity) -> list[Container]:
         """See `Api.held`."""

@@ -100,18 +100,18 @@ class ClaimActor(_HoldingActor):
         if claim is None:
             return
         try:
-            containers = self._api().claim(
+            claims = self._api().claim(
                 claim.me, self._claim_id, claim.limit, self._line.wait_seconds
             )
         except ApiError as error:
             self._complain(error)
             return
-        if not containers and self._line.wait_seconds <= 0:
+        if not claims.containers and self._line.wait_seconds <= 0:
             # Nothing yet; the same question again is the same claim.
             self._later(self._line.poll_seconds)
             return
         self._claim = None
-        tell_if_alive(self._line.dispatcher, Claimed(claim.me, tuple(containers)))
+        tell_if_alive(self._line.dispatcher, Claimed(claim.me, claims.containers, claims.paused))
 
 
 class ChangeActor(_HoldingActor):

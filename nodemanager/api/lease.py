@@ -103,9 +103,9 @@ class LeaseActor(ApiActor[Api]):
         if self._me is None:
             metrics.REGISTRATIONS.inc()
             self._me = Identity(record.uuid, record.epoch)
-            tell_if_alive(self._dispatcher, Registered(self._me, lease_until))
+            tell_if_alive(self._dispatcher, Registered(self._me, lease_until, record.paused))
         else:
-            tell_if_alive(self._dispatcher, LeaseRenewed(lease_until))
+            tell_if_alive(self._dispatcher, LeaseRenewed(lease_until, record.paused))
         self._offer = None
         # A lease shorter than the configured interval is still renewed three times over.
         self._again(sent_at + min(self._ping_seconds, record.lease_seconds / 3))

@@ -51,6 +51,8 @@ class Registered:
 
     me: Identity
     lease_until: float
+    paused: str = ""
+    """Why we may claim nothing; empty: we may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class LeaseRenewed:
     """From the lease actor, after each ping."""
 
     lease_until: float
+    paused: str = ""
+    """As in `Registered`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class Claimed:
 
     me: Identity
     containers: tuple[Container, ...]
+    paused: str = ""
+    """As in `Registered`."""
 
 
 @dataclass(frozen=True, slots=True)

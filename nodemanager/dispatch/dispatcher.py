@@ -146,6 +146,8 @@ class DispatcherActor(Actor):
         self._api_heard_at: float | None = None
         self._scheduler_heard_at: float | None = None
         self._scheduler_error = ""
+        self._paused = ""
+        """Who said that we shall claim nothing, and why; empty: nobody."""
         self._adopted = False
         self._claiming = False
         self._stopping: Stop | None = None
@@ -168,9 +170,11 @@ class DispatcherActor(Actor):
             case SchedulerSilent(error, _):
                 # The scheduler's actor has logged it.
                 self._scheduler_error = error
-            case Registered(me, lease_until):
+            case Registered(me, lease_until, paused):
+                self._see_pause(paused)
                 self._begin(me, lease_until)
-            case LeaseRenewed(lease_until):
+            case LeaseRenewed(lease_until, paused):
+                self._see_pause(paused)
                 self._renew(lease_until)
             case LeaseLost(why):
                 self._end_of_record(why)
@@ -180,7 +184,8 @@ class DispatcherActor(Actor):
             case Held(me, containers):
                 if self._is_me(me):
                     self._compare(containers)
-            case Claimed(me, containers):
+            case Claimed(me, containers, paused):
+                self._see_pause(paused)
                 self._take_claimed(me, containers)
             case Changed(_, containers):
                 self._pass_on(containers)
@@ -352,6 +357,16 @@ class DispatcherActor(Actor):
             )
         self._claim()
 
+    def _see_pause(self, why: str) -> None:
+        """A claim is asked for all the same, and held open at the API: it is answered when the pause is over."""
+        if why == self._paused:
+            return
+        if why:
+            log.warning("claims are paused: %s", why, extra={"action": "claims_paused"})
+        else:
+            log.info("claims go on", extra={"action": "claims_resumed"})
+        self._paused = why
+
     def _compare(self, held: tuple[Container, ...]) -> None:
         """The whole list of what we hold: adopt what has no actor, refresh what has one."""
         uuids = {container.uuid for container in held}
@@ -495,7 +510,7 @@ class DispatcherActor(Actor):
         if self._outlook is not None and self._settings.max_claimed == 0:
             # With `max_claimed` it might claim no more if it had all the nodes of the world.
             held = self._outlook.held
-        return Claimer(uuid, capabilities, self._room(), self._children.load, held)
+        return Claimer(uuid, capabilities, self._room(), self._children.load, held, self._paused)
 
     def _see_off(self, containers: tuple[Container, ...], now: float) -> None:
         """What of the queue is not looked at any more is another's to explain, and the API removes our words when it

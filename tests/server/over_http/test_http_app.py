@@ -132,11 +132,11 @@ def do(
 
 
 async def held(app: Api, claim_body: dict[str, Any]) -> tuple[Exchange, asyncio.Task[Any]]:
-    """A claim that is being held open."""
+    """A claim that is being held open, since it has found nothing at first."""
     exchange = Exchange(app, "POST", "/arvados/v1/containers/claim", claim_body, token="")
     task = asyncio.create_task(exchange.run())
     looked = 0
-    while not app._bells._listening and looked < 10_000:
+    while not app._metrics._held._value.get() and looked < 10_000:
         looked += 1
         await asyncio.sleep(0.001)
     assert app._bells._listening
@@ -201,7 +201,31 @@ def test_held_calls_are_answered_when_the_server_ends(
         assert (await task)[0] == 200
         # And who comes now does not wait at all.
         late = Exchange(app, "POST", "/arvados/v1/containers/claim", claim_body, token="")
-        assert await late.run() == (200, {"items": []})
+        assert await late.run() == (200, {"items": [], "paused": ""})
+
+    play(scenario)
+
+
+def test_a_pause_answers_a_held_claim_and_its_end_the_next_one(
+    service: Service, play: Callable[[Scenario], None], claim_body: dict[str, Any]
+) -> None:
+    uuid = claim_body["dispatcher"]
+
+    async def scenario(app: Api) -> None:
+        _, task = await held(app, claim_body)
+        paused = {"reason": "new switch"}
+        await asyncio.to_thread(do, service, ROOT, "dispatchers.pause", paused, uuid)
+        status, answer = await task
+        assert (status, answer["items"]) == (200, [])
+        assert answer["paused"].startswith("new switch (root, ")
+        # Whoever knows is not told again and again.
+        _, task = await held(app, {**claim_body, "claim_id": "d"})
+        await asyncio.to_thread(commit, service)
+        done, _ = await asyncio.wait([task], timeout=0.3)
+        assert not done
+        await asyncio.to_thread(do, service, ROOT, "dispatchers.resume", None, uuid)
+        status, answer = await task
+        assert (len(answer["items"]), answer["paused"]) == (1, "")
 
     play(scenario)
 
