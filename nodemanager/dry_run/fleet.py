@@ -16,14 +16,14 @@ from nodemanager.dry_run.outcome import Boot, Change, ChangeKind
 from nodemanager.dry_run.sight import CloudSight, Sight
 from nodemanager.model import Node, NodeSize, NodeState
 from nodemanager.nodes.demand import Packing, Shape
-from nodemanager.nodes.messages import Wishlist
+from nodemanager.nodes.messages import NodeStanding, Wishlist
 from nodemanager.nodes.observe import DOWN_PAUSE_SECONDS, seen_in_cloud, seen_in_scheduler, taken_up
 from nodemanager.nodes.order import host_of
 from nodemanager.nodes.packing import pack
 from nodemanager.nodes.plan import Plan, plan
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.report import standing_of, verdict
-from nodemanager.nodes.states import DOWN_VIEWS, NodeSituation, NodeStep, next_step
+from nodemanager.nodes.states import DOWN_VIEWS, NodePhase, NodeSituation, NodeStep, next_step
 from nodemanager.nodes.stock import Stock, by_host, offer_of, rooms_of, staleness
 
 _ALL_AT_ONCE = 1 << 30
@@ -99,6 +99,15 @@ def plan_fleet(fleet: Fleet, wishes: Iterable[Wish], is_over: Callable[[], bool]
     # As many as are wanted are confirmed: the next view of the scheduler shows the same.
     made = plan(stock, Wishlist(0, demands, packing), everything, wanted)
     return FleetPlan(made, packing, [demand.shape for demand in demands])
+
+
+def with_boots(stock: Stock, made: Plan) -> Stock:
+    """When the new nodes have been ordered."""
+    ordered = (
+        NodeStanding(f"new-{number}", "", size, NodePhase.ASKED, stock.wall)
+        for number, size in enumerate(made.boot)
+    )
+    return replace(stock, nodes=(*stock.nodes, *ordered))
 
 
 def boots_of(made: Plan) -> tuple[Boot, ...]:

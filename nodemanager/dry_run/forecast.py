@@ -31,6 +31,7 @@ from nodemanager.dry_run.fleet import (
     changes_of,
     fleet_of,
     plan_fleet,
+    with_boots,
 )
 from nodemanager.dry_run.limits import limits_of
 from nodemanager.dry_run.outcome import Forecast, Lot, Unclaimed, Work
@@ -71,7 +72,7 @@ def forecast(sight: Sight, patience: Patience = lambda: lambda: False) -> Foreca
     before = Forecast(
         queued=len(queue.queued),
         works=tuple(_works(sight, entries, made, patience)),
-        unclaimed=tuple(_unclaimed(queue.queued, told)),
+        unclaimed=tuple(_unclaimed(queue.queued, told, _held_then(sight, fleet, made))),
         running=sum(each.step is Step.WAIT and not each.waits for each in hand),
         unknown=sum(each.phase is JobPhase.UNKNOWN for each in hand),
         ending=sum(each.step in _OVER for each in hand),
@@ -147,9 +148,6 @@ def _explained(
         return dict.fromkeys((container.uuid for container in queue.queued), reason)
     offered = _offered(fleet)
     nodes = _nodes(sight)
-    held = None
-    if fleet is not None and sight.max_claimed == 0:
-        held = held_by(fleet.stock, fleet.policy)
     load = _load(hand)
     routes = [line.route for line in _lines(sight, fleet) if line.route is not None]
     claimer = Claimer(
@@ -157,7 +155,7 @@ def _explained(
         capabilities_with(nodes, offered, routes if len(sight.schedulers) > 1 else ()),
         _room(sight, nodes, load, fleet, len(queue.queued)),
         load,
-        held,
+        None if fleet is None or sight.max_claimed else held_by(fleet.stock, fleet.policy),
         queue.paused,
     )
     return explain_queue(queue.queued, claimer, sight.now)
@@ -185,12 +183,23 @@ def _offered(fleet: Fleet | None) -> tuple[NodeSize, ...]:
     return () if fleet is None else offer_of(fleet.stock, fleet.policy).sizes
 
 
-def _unclaimed(queue: Sequence[Container], told: Mapping[str, Reason | None]) -> list[Unclaimed]:
+def _held_then(sight: Sight, fleet: Fleet | None, made: FleetPlan | None) -> Reason | None:
+    """What keeps the daemon from claiming more once it has booted what it can; None when nothing does."""
+    if fleet is None or made is None or sight.max_claimed:
+        return None
+    return held_by(with_boots(fleet.stock, made.plan), fleet.policy)
+
+
+def _unclaimed(
+    queue: Sequence[Container], told: Mapping[str, Reason | None], held: Reason | None
+) -> list[Unclaimed]:
     groups: dict[tuple[ReasonToken, str, str], Unclaimed] = {}
     for container in queue:
         reason = told[container.uuid]
         if reason is None:
             continue
+        if held is not None and reason.token is ReasonToken.CLAIM_LIMIT:
+            reason = held
         key = (reason.token, reason.sentence, reason.advice)
         before = groups.get(key)
         if before is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 from nodemanager.model import Resources, format_bytes, format_seconds
-from nodemanager.nodes.demand import Offer, Packing, Shape
+from nodemanager.nodes.demand import NewNodes, Offer, Packing, Shape
 from nodemanager.nodes.messages import NodeStanding, Wishlist
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.stock import COMING, Limit, Stock, offer_of, tightest
@@ -41,7 +41,7 @@ def reasons_of(stock: Stock, wishlist: Wishlist, policy: NodePolicy) -> Mapping[
     will start it, and says itself what it waits for.
     """
     lines: dict[Shape, list[tuple[int, Reason]]] = {}
-    packing, words = wishlist.packing, _Words(stock, policy)
+    packing, words = wishlist.packing, _Words(stock, policy, wishlist.packing.new)
     placed = _placed(stock, packing, words)
     for index, demand in enumerate(wishlist.demands):
         line = lines.setdefault(demand.shape, [])
@@ -95,11 +95,14 @@ def _place_of(node: NodeStanding | None) -> tuple[_Place, str]:
 class _Words:
     """The sentences, each made once for a decision."""
 
-    def __init__(self, stock: Stock, policy: NodePolicy) -> None:
+    def __init__(self, stock: Stock, policy: NodePolicy, new: Sequence[NewNodes] = ()) -> None:
+        """`new` are the nodes that others get: they use up what the limits leave."""
         self._stock = stock
         self._policy = policy
         self._offer: Offer = offer_of(stock, policy)
         self._limit: Limit = tightest(stock, policy)
+        self._nodes_left = self._limit.nodes - sum(part.count for part in new)
+        self._spent = sum(part.count * part.size.price for part in new)
 
     def placed(self, place: _Place, size: str, oldest: Mapping[str, NodeStanding]) -> Reason:
         """It has a place."""
@@ -126,9 +129,10 @@ class _Words:
         if fitting and len(missing) == len(fitting):
             return self._none_to_be_had(missing)
         cheapest = min((size.price for size in fitting), default=0.0)
-        if self._limit.nodes > 0 and offer.max_price is not None and cheapest > offer.max_price:
+        most = offer.max_price
+        if self._nodes_left > 0 and most is not None and cheapest > most - self._spent:
             return self._too_dear()
-        if self._limit.nodes > 0 and missing:
+        if self._nodes_left > 0 and missing:
             pauses = self._stock.shortages.pauses
             full = all(pauses[name].by_scheduler for name in missing)
             who = "the scheduler has no place for" if full else "the cloud gives none of"

@@ -130,6 +130,15 @@ def test_the_total_price() -> None:
     assert only(stock, policy=policy).sentence == "max_total_price (0.45 per hour) is reached"
 
 
+def test_the_total_price_is_used_up_by_what_is_ordered_for_others() -> None:
+    policy = NodePolicy(max_nodes=9, max_total_price=0.9)
+    found = reasons(stock_of(), {EIGHT_CORES: 3}, policy)
+    assert [(count, reason.sentence) for count, reason in found] == [
+        (2, "a node of size large is being ordered for it"),
+        (1, "max_total_price (0.9 per hour) is reached"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("stock", "seconds"),
     [
