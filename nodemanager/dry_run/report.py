@@ -83,14 +83,19 @@ def _claims(sight: Sight, made: Forecast) -> Iterator[_Part]:
 
 def _work(work: Work) -> str:
     kinds = (
-        (work.claimed, ""),
-        (work.resubmitted, " (claimed before, not submitted)"),
-        (work.waiting, " (submitted before)"),
+        (work.claimed, "claimed now"),
+        (work.resubmitted, "claimed before and not submitted"),
+        (work.waiting, "submitted before"),
     )
-    said = " + ".join(f"{count:,}{words}" for count, words in kinds if count)
-    where = f"to {work.scheduler}" if work.scheduler else "to no scheduler yet"
     count = work.claimed + work.resubmitted + work.waiting
-    return f"{said} x {shape_words(work.shape)} {where}, {_example(count, work.example)}"
+    where = f"to {work.scheduler}" if work.scheduler else "to no scheduler yet"
+    said = f"{count:,} x {shape_words(work.shape)} {where}"
+    if count > work.claimed:
+        told = [
+            (f"{number:,} " if number < count else "") + words for number, words in kinds if number
+        ]
+        said += f" ({', '.join(told)})"
+    return f"{said}, {_example(count, work.example)}"
 
 
 def _example(count: int, uuid: str) -> str:
@@ -134,13 +139,13 @@ def _group(group: Unclaimed, now: float) -> str:
 
 def _held(made: Forecast) -> Iterator[_Part]:
     counts = (
-        (made.running, "run"),
-        (made.ending, "have ended, which is written down"),
-        (made.unknown, "may have a job that nobody knows of now: left as they are"),
+        (made.running, "running"),
+        (made.ending, "over, which is written down"),
+        (made.unknown, "of whose jobs nobody knows now, left as they are"),
     )
     said = [f"{count:,} {words}" for count, words in counts if count]
     if said:
-        yield from _heading(f"Of the containers claimed before, {', '.join(said)}")
+        yield from _heading(f"Claimed before: {', '.join(said)}")
     if made.cancelled:
         yield from _heading(
             f"Cancel {counted(len(made.cancelled), 'job')} that nobody wants any more"
