@@ -20,7 +20,7 @@ from nodemanager.actors.actor import Actor
 from nodemanager.actors.census import Census, ClassCount, take_census
 from nodemanager.actors.pool import ActorPool, use_pool
 from nodemanager.api.base import Identity
-from nodemanager.clouds.fake import Fate
+from nodemanager.clouds.fake import Fate, SkyFault
 from nodemanager.dispatch.messages import HeldContainer, QueuedContainer, Status
 from nodemanager.errors import NodeManagerError, SchedulerError
 from nodemanager.model import Container, ContainerState, NodeSize, Resources
@@ -546,6 +546,93 @@ def test_crashed_actors_are_counted_as_they_start_again(elastic: Harness) -> Non
     crash("LeaseActor")
     assert grown.of("actor_restarts_total", actor="LeaseActor") == 1
     assert grown.of("actor_restarts_total", actor="DispatcherActor") == 0
+
+
+def test_a_cloud_that_is_asked_too_often(elastic: Harness) -> None:
+    sky = elastic.site.sky
+    assert sky is not None
+    elastic.advance(30)
+    grown = Increase()
+    sky.upcoming[SkyFault.RATE] = 2
+    elastic.advance(120)
+    assert grown.of("cloud_throttles_total") == 2
+    assert grown.of("cloud_requests_total", operation="list", outcome="rate-limited") == 2
+    requests = sum(
+        grown.of("cloud_requests_total", operation="list", outcome=outcome)
+        for outcome in ("ok", "rate-limited")
+    )
+    assert grown.of("cloud_request_duration_seconds_count", operation="list") == requests > 2
+
+
+def test_jobs_that_were_cancelled_or_perhaps_submitted(elastic: Harness) -> None:
+    request = elastic.submit(command=["long"])
+    elastic.advance_until(lambda: elastic.container_of(request)["state"] == "Running")
+    grown = Increase()
+    elastic.cancel(request)
+    elastic.advance(60)
+    assert grown.of("jobs_cancelled_total", scheduler="fake") == 1
+    elastic.site.scheduler.faults.upcoming[Fault.SUBMIT_AFTER] = 1
+    again = elastic.submit(command=["good"])
+    elastic.advance_until(lambda: elastic.request(again)["state"] == "Final")
+    assert grown.of("jobs_submitted_total", scheduler="fake", outcome="unknown") == 1
+    assert grown.of("containers_finished_total", state="Complete", end="exited") == 1
+
+
+def test_calls_of_the_api_are_timed(elastic: Harness) -> None:
+    grown = Increase()
+    elastic.advance(60)
+    calls = grown.of("api_calls_total", method="dispatchers.ping", outcome="ok")
+    assert calls >= 3
+    timed = grown.of("api_call_duration_seconds_count", method="dispatchers.ping")
+    assert timed == calls
+
+
+def test_claims_that_an_operator_paused(elastic: Harness) -> None:
+    elastic.advance(30)
+    assert counted("claims_paused") == 0
+    elastic.call("dispatchers", "pause_all", body={"reason": "the disk is full"})
+    elastic.advance(60)
+    assert counted("claims_paused") == 1
+    elastic.call("dispatchers", "resume_all", body={})
+    elastic.advance(60)
+    assert counted("claims_paused") == 0
+
+
+def test_whoever_never_answered_is_as_old_as_the_actors() -> None:
+    """And what is counted is there, as 0, before there is something to count."""
+    for labelled in (
+        metrics.LAST_POLL,
+        metrics.ACTOR_RESTARTS,
+        metrics.JOBS_CANCELLED,
+        metrics.JOBS_SUBMITTED,
+    ):
+        labelled.clear()
+    metrics.LAST_PING.set(0)
+    with Harness(sizes=SIZES) as world:
+        began = world.clock.wall()
+        elastic_sky = world.site.sky
+        assert elastic_sky is not None
+        world.kill(world.site)
+        metrics.LAST_POLL.clear()
+        metrics.LAST_PING.set(0)
+        world.clock.advance(100)
+        world.site.scheduler.faults.upcoming[Fault.POLL] = 10**6
+        elastic_sky.upcoming[SkyFault.LIST] = 10**6
+        world.site.wire.down = True
+        world.start(world.site)
+        world.advance(500)
+        for source, scheduler in (("scheduler", "fake"), ("cloud", "")):
+            at = counted("last_poll_timestamp_seconds", source=source, scheduler=scheduler)
+            assert at == began + 100
+        assert counted("last_ping_timestamp_seconds") == began + 100
+        for name, labels in (
+            ("actor_restarts_total", {"actor": "ContainerActor"}),
+            ("actor_restarts_total", {"actor": "NodeActor"}),
+            ("actor_restarts_total", {"actor": "SchedulerActor"}),
+            ("jobs_cancelled_total", {"scheduler": "fake"}),
+            ("jobs_submitted_total", {"scheduler": "fake", "outcome": "accepted"}),
+        ):
+            assert metrics.REGISTRY.get_sample_value(metrics.PREFIX + name, labels) == 0, name
 
 
 def test_a_dispatcher_that_is_lost(elastic: Harness) -> None:
