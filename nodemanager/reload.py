@@ -90,7 +90,7 @@ class Reloader:
             log.error(  # noqa: TRY400 (the sentence says it all)
                 "%s; the management server goes on where it was",
                 error,
-                extra={"action": "reload_refused"},
+                extra={"action": "manage_unchanged"},
             )
             self._running = replace(self._running, manage=before.manage)
             self.management = ManagementServer(settings_from(self._running), self._daemon)

@@ -143,7 +143,11 @@ class Actor(PooledActor):
             try:
                 self.parent.tell(ChildFailed(self.key, error, self.actor_ref))
             except pykka.ActorDeadError:
-                log.info("nobody is left to hear that %s failed", self)
+                log.info(
+                    "nobody is left to hear that %s failed",
+                    self,
+                    extra={"action": "failure_unheard", "actor": type(self).__name__},
+                )
 
 
 _failures: collections.Counter[str] = collections.Counter()

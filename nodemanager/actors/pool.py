@@ -165,7 +165,7 @@ class ActorPool(Pool):
                 "%s did not stop in time; it is handling %s",
                 ref,
                 "nothing" if doing is None else type(doing.message).__qualname__,
-                extra={"action": "left"},
+                extra={"action": "actor_left", "actor": ref.actor_class.__name__},
             )
         return bool(left)
 
@@ -209,7 +209,11 @@ class ActorPool(Pool):
             self._workers.discard(worker)
             if running <= 0:
                 raise
-            log.warning("no more threads: %d workers go on", running, extra={"action": "threads"})
+            log.warning(
+                "no more threads: %d workers go on",
+                running,
+                extra={"action": "thread_shortage", "workers": running},
+            )
 
     # The threads.
 

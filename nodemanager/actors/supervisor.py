@@ -137,7 +137,9 @@ class SupervisorActor(Actor):
         except Exception as error:
             if is_fatal(error):
                 end_process(f"{key} cannot be started", error)
-            log.exception("%s cannot be started", key, extra={"action": "start_failed"})
+            log.exception(
+                "%s cannot be started", key, extra={"action": "group_start_failed", "key": str(key)}
+            )
             group.actors, group.failed = (), "none"
             self._pause(key, error)
             return
@@ -167,7 +169,7 @@ class SupervisorActor(Actor):
             key,
             error,
             delay,
-            extra={"action": "restart", "key": str(key), "failures": times},
+            extra={"action": "group_restart", "key": str(key), "failures": times},
         )
         self._timer.tell(Schedule(now + delay, self.actor_ref, _Restart(key)))
 

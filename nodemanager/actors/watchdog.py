@@ -211,7 +211,11 @@ class Watchdog:
                 silence.actor,
                 silence.seconds,
                 silence.doing,
-                extra={"action": "actor_silent", "seconds": silence.seconds},
+                extra={
+                    "action": "actor_silent",
+                    "actor": silence.actor.actor_class.__name__,
+                    "seconds": silence.seconds,
+                },
             )
         for name, stack in stacks():
             log.critical(

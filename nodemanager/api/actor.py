@@ -83,7 +83,7 @@ class BatchingActor(ApiActor[Client]):
                 type(self).__name__,
                 self._pause,
                 error,
-                extra={"action": "api_call_failed"},
+                extra={"action": "api_call_failed", "actor": type(self).__name__},
             )
             self._at(self._clock.elapsed() + self._pause, _Go())
             self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)

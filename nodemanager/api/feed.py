@@ -69,7 +69,8 @@ class _HoldingActor(ApiActor[Api]):
         self._at(self._clock.elapsed() + seconds, _Next(), self.actor_urn)
 
     def _complain(self, error: ApiError) -> None:
-        log.warning("%s: %s", type(self).__name__, error, extra={"action": "api_call_failed"})
+        name = type(self).__name__
+        log.warning("%s: %s", name, error, extra={"action": "api_call_failed", "actor": name})
         self._later(RETRY_SECONDS)
 
 

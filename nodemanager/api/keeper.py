@@ -52,4 +52,6 @@ class EmbeddedKeeper:
                 self._server.start()
             except ApiError as error:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-                log.warning("%s; next try in %.0f s", error, pause, extra={"action": "api_ended"})
+                log.warning(
+                    "%s; next try in %.0f s", error, pause, extra={"action": "api_start_failed"}
+                )

@@ -88,7 +88,11 @@ class LeaseActor(ApiActor[Api]):
         try:
             record = self._call()
         except ApiUnavailable as error:
-            log.warning("the API does not answer: %s", error, extra={"action": "api_silent"})
+            log.warning(
+                "the API does not answer: %s",
+                error,
+                extra={"action": "api_silent", "dispatcher": self._uuid},
+            )
             self._again(sent_at + RETRY_SECONDS)
             return
         except ApiRefused as error:
@@ -120,8 +124,17 @@ class LeaseActor(ApiActor[Api]):
         if self._me is not None and error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             self._lost(str(error))
             return
-        log.warning("the API refuses us: %s", error, extra={"action": "api_refused"})
+        log.warning(
+            "the API refuses us: %s",
+            error,
+            extra={"action": "ping_refused", "dispatcher": self._uuid},
+        )
         self._again(self._clock.elapsed() + self._ping_seconds)
+
+    @property
+    def _uuid(self) -> str:
+        """Of the record, for the log; empty when there is none."""
+        return "" if self._me is None else self._me.dispatcher
 
     def _lost(self, why: str) -> None:
         metrics.LOSSES.inc()

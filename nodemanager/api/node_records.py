@@ -178,7 +178,7 @@ class RecordActor(BatchingActor[NodesApi]):
                     "the API refuses to change the record %s: %s",
                     uuid,
                     error,
-                    extra={"action": "api_refused", "node_record": uuid},
+                    extra={"action": "node_record_refused", "node_record": uuid},
                 )
 
     def _answer_list(self, reply_to: Ref) -> None:
@@ -186,7 +186,9 @@ class RecordActor(BatchingActor[NodesApi]):
             records = self._api().node_records()
         except ApiRefused as error:
             log.warning(
-                "the API refuses the list of nodes: %s", error, extra={"action": "api_refused"}
+                "the API refuses the list of nodes: %s",
+                error,
+                extra={"action": "node_list_refused"},
             )
             return
         tell_if_alive(reply_to, RecordList(tuple(records)))

@@ -98,7 +98,16 @@ class ReaderActor(BatchingActor[Api]):
         try:
             found = self._api().describe(me, [wish.uuid for wish in batch])
         except ApiRefused as error:
-            log.warning("the API refuses records: %s", error, extra={"action": "api_refused"})
+            log.warning(
+                "the API refuses to describe %d containers: %s",
+                len(batch),
+                error,
+                extra={
+                    "action": "describe_refused",
+                    "dispatcher": me.dispatcher,
+                    "containers": [wish.uuid for wish in batch],
+                },
+            )
             found = {}
         del self._wishes[: len(batch)]
         for wish in batch:
@@ -151,7 +160,16 @@ class WriterActor(BatchingActor[Api]):
         try:
             tokens = self._api().tokens(me, [wish.uuid for wish in batch])
         except ApiRefused as error:
-            log.warning("the API refuses tokens: %s", error, extra={"action": "api_refused"})
+            log.warning(
+                "the API refuses tokens for %d containers: %s",
+                len(batch),
+                error,
+                extra={
+                    "action": "tokens_refused",
+                    "dispatcher": me.dispatcher,
+                    "containers": [wish.uuid for wish in batch],
+                },
+            )
             tokens = {}
         del self._token_wishes[: len(batch)]
         for wish in batch:
@@ -174,7 +192,16 @@ class WriterActor(BatchingActor[Api]):
         try:
             self._api().annotate(me, [self._annotations[uuid][1] for uuid in uuids])
         except ApiRefused as error:
-            log.warning("the API refuses annotations: %s", error, extra={"action": "api_refused"})
+            log.warning(
+                "the API refuses why %d containers wait: %s",
+                len(uuids),
+                error,
+                extra={
+                    "action": "reasons_refused",
+                    "dispatcher": me.dispatcher,
+                    "containers": uuids,
+                },
+            )
         for uuid in uuids:
             del self._annotations[uuid]
 

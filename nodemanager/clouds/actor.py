@@ -259,7 +259,12 @@ class CloudActor(Actor):
             at = self._clock.elapsed() + TAG_PAUSE_SECONDS
             self._timer.tell(Schedule(at, self.actor_ref, _TagAgain(task)))
         if error is not None:
-            log.warning("cannot tag %s: %s", task.node.name, error, extra={"action": "tag"})
+            log.warning(
+                "cannot tag %s: %s",
+                task.node.name,
+                error,
+                extra={"action": "tag_failed", "node": task.node.name},
+            )
 
     def _listed(self, nodes: tuple[Any, ...], error: CloudError | None) -> None:
         self._listing = False
@@ -298,7 +303,7 @@ class CloudActor(Actor):
             "the cloud is asked too often (%s): waiting %.0f s",
             error,
             self._paused_until - now,
-            extra={"action": "rate_limited"},
+            extra={"action": "cloud_throttled", "seconds": self._paused_until - now},
         )
         match task:
             case ListNodes():

@@ -244,9 +244,11 @@ class Azure(LibcloudCloud):
         except Gone:
             return
         except CloudError as error:
-            log.warning("%s; it is tried again later", error, extra={"action": "nic-left"})
+            log.warning("%s; it is tried again later", error, extra={"action": "nic_left"})
         else:
-            log.info("azure: deleted the network interface %s", name, extra={"action": "nic"})
+            log.info(
+                "azure: deleted the network interface %s", name, extra={"action": "nic_deleted"}
+            )
 
     def _temporary_disk(self, size: NodeSize) -> int:
         """The bytes of the disk that such machines have of their own; 0 for a type that Azure does not list."""

@@ -164,5 +164,7 @@ def _find(cloud: Cloud, name: str) -> CloudNode | None:
     try:
         return next((node for node in cloud.list() if node.name == name), None)
     except CloudError as error:
-        log.warning("looking for %s: %s", name, error, extra={"action": "create_doubtful"})
+        log.warning(
+            "looking for %s: %s", name, error, extra={"action": "create_doubtful", "node": name}
+        )
         return None

@@ -185,7 +185,7 @@ class CollectorActor(Actor):
             asked.uuid,
             error,
             pause,
-            extra={"action": "collect", "container": asked.uuid},
+            extra={"action": "collect_failed", "container": asked.uuid},
         )
         self._timer.tell(Schedule(self._clock.elapsed() + pause, self.actor_ref, asked))
 

@@ -123,6 +123,14 @@ class ContainerActor(Actor):
 
     def on_start(self) -> None:
         """Take the first step."""
+        container = self._situation.container
+        log.info(
+            "%s: %s, attempt %d",
+            container.uuid,
+            "taken up again" if self._stage_since is None else "claimed",
+            container.attempt,
+            extra={"action": "container_taken", **self._who},
+        )
         self._proceed()
 
     def on_receive(self, message: Any) -> None:
@@ -214,7 +222,7 @@ class ContainerActor(Actor):
                 "%s: not written: %s",
                 result.uuid,
                 result.error,
-                extra={"action": "write_refused", "container": result.uuid},
+                extra={"action": "write_refused", **self._who},
             )
             self._refused()
             return
@@ -306,11 +314,11 @@ class ContainerActor(Actor):
         if self._collected is not None:
             final = self._collected.judge(final)
         log.info(
-            "%s: %s %s",
+            "%s: is %s%s",
             uuid,
             final.state,
-            final.error,
-            extra={"action": "finish_container", "container": uuid},
+            f": {final.error}" if final.error else "",
+            extra={"action": "container_judged", **self._who, "state": final.state},
         )
         attributes = final.as_attributes()
         if self._collected is not None:
@@ -335,11 +343,51 @@ class ContainerActor(Actor):
             return
         if stage is Stage.RUN:
             metrics.CONTAINERS_STARTED.inc()
+        self._log_stage(stage)
         now = self._around.clock.elapsed()
         if self._stage_since is not None and (stage is not Stage.OVER or self._stage is Stage.RUN):
             seconds = now - self._stage_since
             metrics.CONTAINER_STAGE_SECONDS.labels(self._stage.value).observe(seconds)
         self._stage, self._stage_since = stage, now
+
+    def _log_stage(self, stage: Stage) -> None:
+        container = self._situation.container
+        match stage:
+            case Stage.START:
+                log.debug(
+                    "%s: the scheduler has its job",
+                    container.uuid,
+                    extra={"action": "container_submitted", **self._who},
+                )
+            case Stage.RUN:
+                log.info(
+                    "%s: runs on %s",
+                    container.uuid,
+                    self._node or "a node that is not known yet",
+                    extra={"action": "container_running", **self._who, "node": self._node},
+                )
+            case Stage.OVER:
+                log.info(
+                    "%s: over, %s",
+                    container.uuid,
+                    container.state.value,
+                    extra={
+                        "action": "container_over",
+                        **self._who,
+                        "state": container.state.value,
+                        "node": self._node,
+                    },
+                )
+
+    @property
+    def _who(self) -> dict[str, object]:
+        """Of whom every event of this actor is, as fields of the log."""
+        container = self._situation.container
+        return {
+            "container": container.uuid,
+            "attempt": container.attempt,
+            "dispatcher": self._around.me.dispatcher,
+        }
 
     def _tell_standing(self) -> None:
         situation, now = self._situation, self._around.clock.wall()

@@ -240,6 +240,11 @@ class DispatcherActor(Actor):
             raise RuntimeError("the dispatcher was started and not told its peers")
         return self._peers
 
+    @property
+    def _uuid(self) -> str:
+        """Of the record, for the log; empty when there is none."""
+        return "" if self._around is None else self._around.me.dispatcher
+
     def _is_me(self, me: Identity) -> bool:
         return self._around is not None and self._around.me == me
 
@@ -292,7 +297,11 @@ class DispatcherActor(Actor):
             "this dispatcher was declared lost (%s): cancelling %d jobs, then registering anew",
             why,
             len(self._children),
-            extra={"action": "lost"},
+            extra={
+                "action": "dispatcher_lost",
+                "dispatcher": self._uuid,
+                "jobs": len(self._children),
+            },
         )
         self._around = None
         self._adopted = False
@@ -353,7 +362,11 @@ class DispatcherActor(Actor):
             log.info(
                 "claimed %d containers",
                 len(containers),
-                extra={"action": "claimed", "containers": len(containers)},
+                extra={
+                    "action": "claimed",
+                    "dispatcher": me.dispatcher,
+                    "containers": len(containers),
+                },
             )
         self._claim()
 
@@ -380,7 +393,9 @@ class DispatcherActor(Actor):
             self._to.reader.tell(Read(silent, self.actor_ref))
         if not self._adopted:
             log.info(
-                "adopted %d containers", len(held), extra={"action": "adopted", "held": len(held)}
+                "adopted %d containers",
+                len(held),
+                extra={"action": "adopted", "dispatcher": self._uuid, "containers": len(held)},
             )
         self._adopted = True
         self._tell_heard()
@@ -465,7 +480,11 @@ class DispatcherActor(Actor):
             uuid,
             failure.error,
             pause,
-            extra={"action": "restart_container_actor", "container": uuid},
+            extra={
+                "action": "container_actor_crashed",
+                "container": uuid,
+                "dispatcher": self._uuid,
+            },
         )
         self._tick(Restart(uuid), pause)
 
@@ -478,7 +497,7 @@ class DispatcherActor(Actor):
         if self._clock.elapsed() >= self._lease_until:
             log.warning(
                 "the lease has run out: nothing is submitted or cancelled until the API answers",
-                extra={"action": "lease_over"},
+                extra={"action": "lease_over", "dispatcher": self._uuid},
             )
             return
         self._to.reader.tell(ListWaiting(EXPLAINED, self.actor_ref))

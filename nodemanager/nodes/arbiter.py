@@ -308,7 +308,7 @@ class ArbiterActor(Actor):
                 node.total.as_dict(),
                 size.resources.as_dict(),
                 size.name,
-                extra={"action": "measured", "size": size.name},
+                extra={"action": "size_measured", "node": node.name, "size": size.name},
             )
         self._lessons = learnt
 
@@ -348,7 +348,7 @@ class ArbiterActor(Actor):
         if self._fleet.tell(name, message):
             self._record(sentence, {"node": name})
         else:
-            log.warning("there is no node %s", name, extra={"action": "operator"})
+            log.warning("there is no node %s", name, extra={"action": "no_such_node", "node": name})
 
     # The turn.
 

@@ -69,7 +69,7 @@ class Fleet:
             "taking up %s, of size %s",
             cloud.name,
             word or "unknown",
-            extra={"action": "adopt", "node": cloud.name},
+            extra={"action": "node_adopted", "node": cloud.name, "size": word},
         )
         size = self._sizes.get(word)
         actor = NodeActor.adopt(around, cloud, size)
@@ -91,7 +91,13 @@ class Fleet:
                 "%s is %s",
                 standing.name,
                 standing.phase.value,
-                extra={"action": "node_phase", "node": standing.name, "phase": standing.phase},
+                extra={
+                    "action": "node_phase",
+                    "node": standing.name,
+                    "host": standing.host,
+                    "cloud_id": standing.cloud_id,
+                    "phase": standing.phase.value,
+                },
             )
         if standing.phase is NodePhase.GONE:
             del self._members[standing.name]

@@ -208,7 +208,7 @@ class NodeActor(Actor):
             "%s was not created: %s",
             self._situation.name,
             error,
-            extra={"action": "create_failed", "node": self._situation.name},
+            extra={"action": "node_refused", "node": self._situation.name},
         )
         self._doubtful = not isinstance(error, CERTAIN)
         self._change(over=f"it was not created: {error}")
@@ -223,7 +223,7 @@ class NodeActor(Actor):
             "%s was not destroyed: %s",
             self._situation.name,
             error,
-            extra={"action": "destroy_failed", "node": self._situation.name},
+            extra={"action": "node_not_destroyed", "node": self._situation.name},
         )
         self._note_destroyed()
 
@@ -326,7 +326,7 @@ class NodeActor(Actor):
             "destroying %s: %s",
             situation.name,
             why,
-            extra={"action": "destroy", "node": situation.name},
+            extra={"action": "node_destroyed", "node": situation.name},
         )
         tries = situation.destroy_tries + 1
         self._change(condemned=why, destroy=Asked.YES, destroy_tries=tries)

@@ -249,7 +249,13 @@ class SchedulerActor(Actor):
             accepted = outcomes["accepted"]
             if accepted:
                 log.info(
-                    "submitted %d jobs", accepted, extra={"action": "submit", "jobs": accepted}
+                    "submitted %d jobs",
+                    accepted,
+                    extra={
+                        "action": "jobs_submitted",
+                        "scheduler": self._title,
+                        "jobs": accepted,
+                    },
                 )
             self._report(self._book.submitted(answers, self._clock.elapsed()))
             if any(answer.busy for answer in answers):
@@ -306,7 +312,12 @@ class SchedulerActor(Actor):
             # Who asked says so.
             tell_if_alive(order.reply_to, NotAdmitted(error))
             return
-        log.warning("%s: %s", node, error, extra={"action": "set_node", "node": node})
+        log.warning(
+            "%s: %s",
+            node,
+            error,
+            extra={"action": "node_order_failed", "node": node, "scheduler": self._title},
+        )
         match order:
             case Remove():
                 # Nobody else would remember it; the next turn tries again.
@@ -349,7 +360,10 @@ class SchedulerActor(Actor):
             self._has_answered = True
             self._log_version()
         elif self._silent_since is not None:
-            log.warning("the scheduler answers again", extra={"action": "scheduler_back"})
+            log.warning(
+                "the scheduler answers again",
+                extra={"action": "scheduler_back", "scheduler": self._title},
+            )
         self._silent_since = None
         self._plan = after_answer(self._plan, self._poll_pace, self._clock.elapsed())
 
@@ -374,7 +388,7 @@ class SchedulerActor(Actor):
             "the scheduler does not answer: %s; asked again in %.0f s",
             error,
             self._plan.due - now,
-            extra={"action": "scheduler_silent"},
+            extra={"action": "scheduler_silent", "scheduler": self._title},
         )
         self._tell_subscribers(SchedulerSilent(error, self._silent_since, self._name))
         self._later(self._plan.due)

@@ -262,7 +262,7 @@ class LocalScheduler(Scheduler):
             while self._turn(shop):
                 pass
         except Exception as error:
-            log.exception("the local scheduler cannot go on", extra={"action": "failed"})
+            log.exception("the local scheduler cannot go on", extra={"action": "local_failed"})
             with self._mutex:
                 self._failure = repr(error)
             self._tell_listeners()
@@ -294,7 +294,7 @@ class LocalScheduler(Scheduler):
             shop.jobs.look()
         except (OSError, ValueError) as error:
             if not self._blind:
-                log.warning("no job is started: %s", error, extra={"action": "look"})
+                log.warning("no job is started: %s", error, extra={"action": "local_start_failed"})
             self._blind = True
             return False
         self._blind = False
@@ -305,7 +305,7 @@ class LocalScheduler(Scheduler):
             try:
                 listener()
             except Exception:
-                log.exception("a listener failed", extra={"action": "listen"})
+                log.exception("a listener failed", extra={"action": "listener_failed"})
 
     def _refuse(self, spec: JobSpec, total: Resources) -> str:
         """Why a job can never be accepted; empty when it can."""

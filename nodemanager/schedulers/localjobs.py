@@ -213,7 +213,7 @@ class LocalJobs:
                         "cannot look after %s, tried again: %s",
                         name,
                         error,
-                        extra={"action": "attend"},
+                        extra={"action": "job_unattended", "container": name},
                     )
                 job.in_trouble = True
 
@@ -293,13 +293,22 @@ class LocalJobs:
             if job.lost:
                 end = End(EndKind.NODE_LOST, detail=job.lost)
         else:
-            log.warning("%s: its processes cannot be killed", job.name, extra={"action": "kill"})
+            log.warning(
+                "%s: its processes cannot be killed",
+                job.name,
+                extra={"action": "job_unkillable", "container": job.name},
+            )
             return None
         return End(EndKind.CANCELLED) if job.cancelled else end
 
     def _put_back(self, job: LocalJob, words: str) -> End | None:
         """Back in line, and a pause before anything is started; or, after several times, the job's end."""
-        log.warning("%s was not started: %s", job.name, words, extra={"action": "start_failed"})
+        log.warning(
+            "%s was not started: %s",
+            job.name,
+            words,
+            extra={"action": "job_not_started", "container": job.name},
+        )
         self._start_after = self._clock.elapsed() + RETRY_SECONDS
         job.failed_starts += 1
         if job.failed_starts >= START_ATTEMPTS:

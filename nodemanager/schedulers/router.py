@@ -228,7 +228,13 @@ class RouterActor(Actor):
             return
         job.choice = made
         if made.scheduler:
-            log.debug("%s goes to %s %s", name, made.scheduler, made.words)
+            log.debug(
+                "%s goes to %s %s",
+                name,
+                made.scheduler,
+                made.words,
+                extra={"action": "job_routed", "container": name, "scheduler": made.scheduler},
+            )
             job.at, job.spec = made.scheduler, None
             self._waiting.pop(name, None)
             # Across schedulers attempts may overlap for a while; only the writes are fenced.

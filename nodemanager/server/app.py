@@ -132,7 +132,7 @@ class Api:
                 self._metrics.swept(await self._read(self._service.sweep))
             except Exception:
                 # The next sweep does what this one could not.
-                log.exception("sweep failed")
+                log.exception("the sweep failed", extra={"action": "sweep_failed"})
             await asyncio.sleep(self._settings.policy.sweep_interval)
 
     async def _read(self, work: Callable[[], _Result]) -> _Result:
@@ -199,13 +199,23 @@ class Api:
             if error.status == HTTPStatus.REQUEST_TIMEOUT:
                 response.headers["Connection"] = "close"  # the rest of the body may come for ever
         except DBAPIError as error:
-            log.exception("%s %s: database", request.method, request.url.path)
+            log.exception(
+                "%s %s: database",
+                request.method,
+                request.url.path,
+                extra={"action": "database_failed", "request_id": request_id},
+            )
             words = f"the database did not do its part: {error.orig}"
             response = error_response(503, [words], request_id)
         except ClientDisconnect:
             response = Response(status_code=499)  # nobody reads it
         except Exception:
-            log.exception("%s %s (%s)", request.method, request.url.path, request_id)
+            log.exception(
+                "%s %s broke",
+                request.method,
+                request.url.path,
+                extra={"action": "call_failed", "request_id": request_id},
+            )
             response = error_response(500, ["internal error, see the server's log"], request_id)
         response.headers["X-Request-Id"] = request_id
         method: Method | None = getattr(request.state, "method", None)

@@ -176,7 +176,11 @@ class Postgresql:
                     self._hear_on(conn, heard, end)
             except psycopg.OperationalError as error:
                 if not end.is_set():
-                    log.warning("no news from other servers until the database is back: %s", error)
+                    log.warning(
+                        "no news from other servers until the database is back: %s",
+                        error,
+                        extra={"action": "news_lost"},
+                    )
                     end.wait(_RECONNECT_SECONDS)
 
     def _hear_on(self, conn: psycopg.Connection[Any], heard: Heard, end: threading.Event) -> None:

@@ -126,7 +126,10 @@ class Service:
                 return self._commit(requests)
             except DBAPIError:
                 log.warning(
-                    "%d calls together failed; each goes alone", len(requests), exc_info=True
+                    "%d calls together failed; each goes alone",
+                    len(requests),
+                    exc_info=True,
+                    extra={"action": "batch_failed", "calls": len(requests)},
                 )
         return [self._alone(request) for request in requests]
 
@@ -156,7 +159,11 @@ class Service:
                 # When the commit itself fails, nobody knows whether it was done.
                 if is_done or attempt == _TRIES or not self.database.may_pass(error):
                     raise
-                log.info("beginning a transaction anew: %s", error.orig)
+                log.info(
+                    "beginning a transaction anew: %s",
+                    error.orig,
+                    extra={"action": "transaction_repeated"},
+                )
         self._tell(topics)
         return answers
 
@@ -257,7 +264,7 @@ class Service:
         if self.policy.pause_claims_after:
             self._known_beats = report.beats
         if report.distrust:
-            log.error("claims are paused: %s", report.distrust)
+            log.error("claims are paused: %s", report.distrust, extra={"action": "claims_paused"})
         return report
 
     def distrust_an_old_database(self) -> str:

@@ -163,7 +163,10 @@ def _in_thread(work: Callable[[], _Result]) -> asyncio.Future[_Result | BaseExce
         try:
             loop.call_soon_threadsafe(future.set_result, outcome)
         except RuntimeError:
-            log.debug("the management server ended before its question was answered")
+            log.debug(
+                "the management server ended before its question was answered",
+                extra={"action": "answer_unheard"},
+            )
 
     threading.Thread(target=run, name="management-question", daemon=True).start()
     return future

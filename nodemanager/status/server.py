@@ -72,7 +72,11 @@ class ManagementServer:
             target=_serve, args=(self._server, listening), name="management", daemon=True
         )
         self._thread.start()
-        log.info("the management server is at %s", self.url, extra={"action": "manage"})
+        log.info(
+            "the management server is at %s",
+            self.url,
+            extra={"action": "manage_serving", "url": self.url},
+        )
 
     def stop(self, timeout_seconds: float = 3.0) -> bool:
         """Answer what is under way and end; True if that was done in time.
@@ -84,7 +88,7 @@ class ManagementServer:
         self._server.should_exit = True
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
-            log.warning("the management server does not end", extra={"action": "manage"})
+            log.warning("the management server does not end", extra={"action": "manage_stuck"})
             return False
         return True
 
@@ -131,7 +135,7 @@ async def _beside(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception:
         # What is asked for is answered all the same.
-        log.exception("a part of the management server broke", extra={"action": "manage"})
+        log.exception("a part of the management server broke", extra={"action": "manage_broke"})
 
 
 def _configuration(parts: Parts) -> uvicorn.Config:
@@ -157,7 +161,7 @@ def _serve(server: _Server, listening: socket.socket) -> None:
             asyncio.run(server.serve_until_stopped(listening))
     except Exception:
         # The daemon's work goes on without it.
-        log.exception("the management server broke", extra={"action": "manage"})
+        log.exception("the management server broke", extra={"action": "manage_broke"})
 
 
 def _listen(settings: ManageSettings) -> socket.socket:

@@ -54,6 +54,6 @@ class Bell:
                 try:
                     listener()
                 except Exception:
-                    log.exception("a listener failed", extra={"action": "listen"})
+                    log.exception("a listener failed", extra={"action": "listener_failed"})
             if self._closed.wait(self._gap):
                 return

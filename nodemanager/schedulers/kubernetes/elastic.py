@@ -89,7 +89,12 @@ class Elastic:
             try:
                 left = [guest for guest in self._guests(name) if not self._evict(guest)]
             except NodeManagerError as error:
-                log.warning("%s: not emptied yet: %s", name, error, extra={"action": "evict"})
+                log.warning(
+                    "%s: not emptied yet: %s",
+                    name,
+                    error,
+                    extra={"action": "evict_failed", "node": name},
+                )
             else:
                 if not left:
                     self._to_empty.discard(name)
@@ -149,6 +154,6 @@ class Elastic:
             if error.is_missing:
                 return True
             words = "%s in %s is not evicted yet: %s"
-            log.info(words, guest.name, guest.namespace, error, extra={"action": "evict"})
+            log.info(words, guest.name, guest.namespace, error, extra={"action": "evict_later"})
             return False
         return True

@@ -61,5 +61,5 @@ class PodEvents:
             log.warning(
                 "events of pods cannot be read, so a preemption looks like a deletion by an operator: %s",
                 refusal,
-                extra={"action": "events_refused"},
+                extra={"action": "pod_events_refused"},
             )

@@ -144,7 +144,9 @@ class Reflector(Generic[Item]):
                 self._failed(error)
             except Exception as error:
                 # Whatever the sink or the server's JSON did: a thread that died would never tell.
-                log.exception("reading %s failed", self._listing.path, extra={"action": "reflect"})
+                log.exception(
+                    "reading %s failed", self._listing.path, extra={"action": "watch_failed"}
+                )
                 self._heard = False
                 self._failed(error)
 
@@ -203,6 +205,6 @@ class Reflector(Generic[Item]):
     def _tell(self, why_not: str, refused: KubeRefused | None = None) -> None:
         with self._changed:
             if why_not and not self._why_not:
-                log.info("%s: %s", self._listing.path, why_not, extra={"action": "reflect"})
+                log.info("%s: %s", self._listing.path, why_not, extra={"action": "watch_broken"})
             self._why_not, self._refused = why_not, refused
             self._changed.notify_all()

@@ -135,7 +135,7 @@ class View:
             log.warning(
                 "what pods of others keep of the nodes looks free, as they may not be seen: %s",
                 refused,
-                extra={"action": "room_is_partial"},
+                extra={"action": "pods_hidden"},
             )
         return partial_now
 

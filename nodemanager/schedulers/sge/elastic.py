@@ -183,7 +183,12 @@ class ElasticHosts:
                 f"sge: {host} is gone, but Grid Engine has not noticed yet and has {len(ids)} jobs there"
             )
         if ids:
-            log.warning("%s goes, and with it jobs %s", host, ids[:10], extra={"action": "remove"})
+            log.warning(
+                "%s goes, and with it jobs %s",
+                host,
+                ids[:10],
+                extra={"action": "jobs_removed", "node": host},
+            )
             self._commands.run(command("qdel"), "-f", *ids)
 
     def _is_unheard(self, host: str) -> bool:

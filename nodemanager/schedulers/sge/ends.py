@@ -103,7 +103,7 @@ class Ends:
             self._accounting.refresh()
         except SchedulerError as error:
             if not self._blind:
-                log.warning("no end of a job is known: %s", error, extra={"action": "poll"})
+                log.warning("no end of a job is known: %s", error, extra={"action": "ends_unread"})
             self._blind = str(error)
         else:
             self._blind = ""

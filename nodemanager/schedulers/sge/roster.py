@@ -139,7 +139,9 @@ class Roster:
         try:
             details = ask(unknown)
         except SchedulerError as error:
-            log.warning("arrays of ours cannot be read: %s", error, extra={"action": "poll"})
+            log.warning(
+                "arrays of ours cannot be read: %s", error, extra={"action": "array_unread"}
+            )
             return False
         for detail in details.jobs:
             names = detail.names
@@ -164,7 +166,9 @@ class Roster:
             for detail in ask({place.number for place in new.values()}).jobs:
                 said |= {(detail.number, task): words for task, words in detail.errors}
         except SchedulerError as error:
-            log.warning("errors of jobs cannot be read: %s", error, extra={"action": "poll"})
+            log.warning(
+                "errors of jobs cannot be read: %s", error, extra={"action": "errors_unread"}
+            )
         for name, place in new.items():
             words = said.get((place.number, place.task or 1), "it does not say why")
             self._errors[name] = End(EndKind.SCHEDULER_ERROR, detail=words)
@@ -194,4 +198,4 @@ class Roster:
     def _say_once(self, what: str, message: str, *values: object) -> None:
         if what not in self._odd:
             self._odd.add(what)
-            log.warning(message, *values, extra={"action": "poll"})
+            log.warning(message, *values, extra={"action": "strange_listing"})

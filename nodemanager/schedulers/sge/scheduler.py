@@ -133,7 +133,7 @@ class GridEngineScheduler(Scheduler):
                 # Of an execd that seems to be alive the master deletes no job by force without danger.
                 gentle.append(live)
             else:
-                log.warning("%s is still there", live.place.job_id, extra={"action": "cancel"})
+                log.warning("%s is still there", live.place.job_id, extra={"action": "job_stays"})
                 forced.append(live)
         self._delete(gentle)
         self._delete_by_force(forced)
@@ -253,7 +253,7 @@ class GridEngineScheduler(Scheduler):
             try:
                 self._waits |= self._ask(numbers).waits
             except SchedulerError as error:
-                log.info("nobody says why jobs wait: %s", error, extra={"action": "poll"})
+                log.info("nobody says why jobs wait: %s", error, extra={"action": "reasons_unread"})
         return self._waits
 
     def _note_lost(self, roster: Roster) -> None:
@@ -288,7 +288,7 @@ class GridEngineScheduler(Scheduler):
             "operator of the cell (qconf -ao): %s",
             len(lives),
             " ".join(job_words(lives)[:10]),
-            extra={"action": "cancel"},
+            extra={"action": "force_needed", "jobs": len(lives)},
         )
         self._delete(lives)
 
@@ -301,7 +301,12 @@ class GridEngineScheduler(Scheduler):
         if any("commlib error" in line or "to qmaster" in line for line in said):
             raise SchedulerError(f"sge: {command}: {answer.words}")
         for line in odd[:3]:
-            log.warning("%s: %s", command, line.strip(), extra={"action": command})
+            log.warning(
+                "%s: %s",
+                command,
+                line.strip(),
+                extra={"action": "command_complained", "command": command},
+            )
 
     def _run(self, command: str, *words: str) -> Answer:
         return self._commands.run(self._options.command(command), *words)

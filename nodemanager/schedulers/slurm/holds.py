@@ -46,6 +46,6 @@ class Holds:
             self._controller.ask("scontrol", "release", ",".join(joint(self._held)))
             log.info(
                 "%d jobs released, for which no node was there", len(self._held),
-                extra={"action": "release_held", "jobs": len(self._held)},
+                extra={"action": "jobs_released", "jobs": len(self._held)},
             )  # fmt: skip
         self._offered = offered

@@ -169,7 +169,7 @@ class Roster:
                     array,
                     job_id,
                     answer.words,
-                    extra={"action": "array_unreadable"},
+                    extra={"action": "array_unread"},
                 )
         return missing
 

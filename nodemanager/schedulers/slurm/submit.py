@@ -192,7 +192,7 @@ class Submitter:
             try:
                 return self._by_rest(self._rest, made)
             except NotTranslatable as error:
-                log.debug("sbatch is used for %s", error)
+                log.debug("sbatch is used for %s", error, extra={"action": "sbatch_used"})
         return self._by_sbatch(made)
 
     def _by_rest(self, rest: SlurmRest, made: Sequence[_Batch]) -> list[_Outcome]:
@@ -200,7 +200,7 @@ class Submitter:
             rest.version()
         except SchedulerError as error:
             if not self._rest_failed:
-                log.warning("sbatch is used instead: %s", error, extra={"action": "no_rest"})
+                log.warning("sbatch is used instead: %s", error, extra={"action": "rest_unusable"})
             self._rest_failed = True
             return self._by_sbatch(made)
         self._rest_failed = False

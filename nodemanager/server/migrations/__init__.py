@@ -55,7 +55,12 @@ def migrate(conn: Connection) -> None:
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    log.info("the tables are made or brought to version %s (they have %s)", HEAD, found)
+    log.info(
+        "the tables are brought from version %s to %s",
+        found or "none",
+        HEAD,
+        extra={"action": "tables_made", "version": HEAD},
+    )
     config = Config(attributes={"connection": conn})
     config.set_main_option("script_location", str(Path(__file__).parent))
     try:
