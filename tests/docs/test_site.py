@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -59,21 +60,14 @@ def test_links_to_files_that_are_no_pages_lead_to_copies(site: Path) -> None:
 
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
-    shutil.copytree(DOCS, tmp_path / "docs")
-    shutil.copytree(DOCS.parent / "nodemanager", tmp_path / "nodemanager")
-    page = tmp_path / "docs" / "explanation" / "packing.md"
-    page.write_text(page.read_text() + "\nSee [nothing](../reference/states.md#nothing).\n")
-    flags = ["-q", "-n", "-b", "html"]
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        *flags,
-        str(tmp_path / "docs"),
-        str(tmp_path / "out"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert re.search(r"packing\.md.*nothing", done.stderr)
+    for name in ("conf.py", "markdown_site.py", "reference/states.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(DOCS / name, tmp_path / name)
+    (tmp_path / "index.md").write_text("# Index\n\n## All\n\n[states](reference/states.md), [x](reference/states.md#nothing)\n")
+    command = [sys.executable, "-m", "sphinx", "-q", "-n", str(tmp_path), str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert re.search(r"index\.md:5: .*nothing", done.stderr)
 
 
 def test_the_manual_can_be_read(tmp_path: Path) -> None:
