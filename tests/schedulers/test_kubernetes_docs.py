@@ -14,6 +14,7 @@ from nodemanager.schedulers.base import SchedulerContext
 from nodemanager.schedulers.kubernetes import names
 from nodemanager.schedulers.kubernetes.ends import DISRUPTIONS, EVENTS, POD_REASONS
 from nodemanager.schedulers.kubernetes.options import KubernetesOptions
+from nodemanager.schedulers.kubernetes.pending import OBSTACLES, Obstacle
 from nodemanager.schedulers.kubernetes.waits import Patience
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -71,7 +72,7 @@ def test_every_word_for_an_end_means_what_the_page_says() -> None:
 
 
 def test_patience_is_that_of_the_code() -> None:
-    told = [row[1] for row in rows(section("Why a pod waits"))[1:]]
+    told = [row[1] for row in rows(section("Why a pod waits")) if len(row) == 2][1:]
     patience = Patience()
     assert told == [
         Seconds().show(patience.image_seconds),
@@ -105,3 +106,15 @@ def test_examples_of_config_files_are_taken(text: str, tmp_path: Path) -> None:
         input_dirs=config.runner.input_dirs,
     )
     assert KubernetesOptions.of(context).claims
+
+
+def test_every_obstacle_is_told_as_on_the_page() -> None:
+    told = {row[0].strip("`"): row[1:] for row in rows(section("Why a pod waits")) if len(row) == 5}
+    told.pop("in the facts", None)
+    assert told == {name: cells_of(obstacle) for name, obstacle in OBSTACLES.items()}
+
+
+def cells_of(obstacle: Obstacle) -> list[str]:
+    whose = obstacle.token.knob if obstacle.whose is None else obstacle.whose
+    words = obstacle.sentence.replace("{n}", "N").replace("{what}", "...")
+    return [words, f"`{obstacle.token}`", f"`{whose}`", obstacle.advice]

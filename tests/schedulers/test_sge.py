@@ -19,6 +19,7 @@ from nodemanager.clock import Clock, ManualClock, SystemClock
 from nodemanager.errors import SchedulerError
 from nodemanager.model import JobState, NodeState, Resources, new_uuid
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import Reason, ReasonToken
 from nodemanager.schedulers.base import Job, JobSpec, SchedulerContext
 from nodemanager.schedulers.sge.scheduler import GridEngineScheduler
 from tests.clusters.gridengine import (
@@ -348,6 +349,33 @@ class TestEnds:
         desk.submit(spec)
         assert desk.end(spec) == End(EndKind.EXITED, 1), "there was no memory to be had"
         desk.close()
+
+
+class TestWhyItWaits:
+    def test_a_full_queue_and_a_hold_are_told_apart(self, desk: Desk) -> None:
+        runs, waits = desk.fill(), desk.spec("")
+        desk.submit(waits)
+
+        def why() -> Reason | None:
+            # Otherwise Grid Engine is asked once a minute.
+            desk.connect()
+            job = desk.find(waits)
+            return None if job is None else job.waits_for
+
+        def token() -> ReasonToken | None:
+            reason = why()
+            return None if reason is None else reason.token
+
+        desk.until(lambda: token() is ReasonToken.WAITING_FOR_RESOURCES, "it to say why")
+        job = desk.find(waits)
+        assert job is not None
+        number = job.job_id.split(".")[0]
+        assert "full" in job.reason
+        desk.cell.run("qhold", number)
+        desk.until(lambda: token() is ReasonToken.SCHEDULER_HOLD, "the hold to be seen")
+        desk.cell.run("qrls", number)
+        desk.release(runs)
+        assert desk.end(waits) == End(EndKind.EXITED, 0)
 
 
 class TestFaults:

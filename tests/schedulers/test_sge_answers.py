@@ -98,6 +98,7 @@ class TestDetails:
         assert [(job.number, job.names) for job in details.jobs] == [(5, ("a", "b"))]
         assert details.jobs[0].errors == ((2, "can't open file"),)
         assert details.waits == {5: ("all queues are full",)}
+        assert details.general == ("x",)
 
     def test_jobs_that_are_not_known_any_more_are_no_error(self) -> None:
         assert job_details("<unknown_jobs ><ST_name>9</ST_name></unknown_jobs>").jobs == ()

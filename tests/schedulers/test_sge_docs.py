@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nodemanager.schedulers.sge.dialects import DIALECTS, dialect_of
 from nodemanager.schedulers.sge.options import OPTIONS
+from nodemanager.schedulers.sge.pending import OBSTACLES, Obstacle
 from nodemanager.schedulers.sge.states import FAILED, JOB_LETTERS, Failed
 from nodemanager.schedulers.templates import Arguments, ArgumentsKind
 
@@ -70,3 +71,15 @@ def test_every_letter_of_templates_is_there() -> None:
     for letter in re.findall(r"`%(.)`", section("Options of `[Scheduler]`")):
         arguments: Arguments = ArgumentsKind().parse(f"-x %{letter}")
         assert arguments.words == ("-x", f"%{letter}")
+
+
+def test_every_obstacle_is_told_as_on_the_page() -> None:
+    told = {row[0].strip("`"): row[1:] for row in rows("Why a job waits") if len(row) == 5}
+    told.pop("in the facts", None)
+    assert told == {name: cells_of(obstacle) for name, obstacle in OBSTACLES.items()}
+
+
+def cells_of(obstacle: Obstacle) -> list[str]:
+    whose = obstacle.token.knob if obstacle.whose is None else obstacle.whose
+    words = obstacle.sentence.replace("{n}", "N").replace("{what}", "...")
+    return [words, f"`{obstacle.token}`", f"`{whose}`", obstacle.advice]

@@ -13,6 +13,7 @@ from enum import Enum
 
 from nodemanager.model import JobState, format_seconds
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import Reason
 from nodemanager.schedulers.base import Job
 from nodemanager.schedulers.kubernetes.ends import (
     DEADLINE,
@@ -24,6 +25,12 @@ from nodemanager.schedulers.kubernetes.ends import (
     end_by_events,
     end_by_pod_reason,
     end_by_start_error,
+)
+from nodemanager.schedulers.kubernetes.pending import (
+    UNSEEN,
+    reason_deleted,
+    reason_on_node,
+    reason_unscheduled,
 )
 from nodemanager.schedulers.kubernetes.pod import Ended, Pod, parse_pod
 from nodemanager.schedulers.kubernetes.waits import Patience, gave_up, trouble_of, words_of
@@ -74,8 +81,10 @@ def job_of(
         state = JobState.ENDED
     else:
         state = JobState.RUNNING if has_started else JobState.WAITING
-    words = waiting_words(pod) if state is JobState.WAITING else ""
-    return Job(pod.name, state, pod.uid, pod.node, words, end, runner)
+    if state is not JobState.WAITING:
+        return Job(pod.name, state, pod.uid, pod.node, end=end, runner_id=runner)
+    known = waits_for(pod)
+    return Job(pod.name, state, pod.uid, pod.node, waiting_words(pod), end, runner, waits_for=known)
 
 
 def waiting_words(pod: Pod, trouble: str = "") -> str:
@@ -83,10 +92,19 @@ def waiting_words(pod: Pod, trouble: str = "") -> str:
     if pod.deleted_at is not None:
         return "it is being deleted"
     if not pod.node:
-        return pod.unscheduled or "the scheduler has not looked at it yet"
+        return pod.unscheduled or UNSEEN
     if not pod.waiting_reason:
         return f"waiting for the kubelet of {pod.node}"
     return words_of(pod.waiting_reason, pod.waiting_message or trouble)
+
+
+def waits_for(pod: Pod, trouble: str = "") -> Reason:
+    """Which of our reasons that is."""
+    if pod.deleted_at is not None:
+        return reason_deleted()
+    if not pod.node:
+        return reason_unscheduled(pod.unscheduled)
+    return reason_on_node(pod.node, pod.waiting_reason, pod.waiting_message or trouble)
 
 
 def hopeless(

@@ -20,6 +20,7 @@ from nodemanager.schedulers.base import Job
 from nodemanager.schedulers.kubernetes.client import KubeClient
 from nodemanager.schedulers.kubernetes.ends import mount_trouble
 from nodemanager.schedulers.kubernetes.names import not_ours, ours
+from nodemanager.schedulers.kubernetes.pending import reason_deleted
 from nodemanager.schedulers.kubernetes.picture import Picture, PodPicture
 from nodemanager.schedulers.kubernetes.pod import Pod, parse_pod
 from nodemanager.schedulers.kubernetes.podevents import PodEvents
@@ -38,6 +39,7 @@ from nodemanager.schedulers.kubernetes.pods import (
     hopeless,
     job_of,
     waiting_words,
+    waits_for,
 )
 from nodemanager.schedulers.kubernetes.quantities import GPU_RESOURCES
 from nodemanager.schedulers.kubernetes.reflector import Pace, Reflector
@@ -252,13 +254,20 @@ class View:
             if events is None:
                 # Not before it is known why; the events will be asked for again.
                 state = JobState.WAITING if pod.started_at is None else JobState.RUNNING
-                return replace(job, state=state, end=None, reason="it was deleted")
+                return replace(
+                    job, state=state, end=None, reason="it was deleted", waits_for=reason_deleted()
+                )
             return job_of(pod, _host_of(pod, hosts), events, now)
         if job.state is not JobState.WAITING:
             return job
         trouble = mount_trouble(events or ()) if pod.waiting_reason == CREATING else ""
         end = None if pod.deleted_at else hopeless(pod, now, self._rules.patience, trouble)
-        return replace(job, reason=waiting_words(pod, trouble), hopeless=end.detail if end else "")
+        return replace(
+            job,
+            reason=waiting_words(pod, trouble),
+            waits_for=waits_for(pod, trouble),
+            hopeless=end.detail if end else "",
+        )
 
 
 def _host_of(pod: Pod, hosts: Mapping[str, Host] | None) -> Host:

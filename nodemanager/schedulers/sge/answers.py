@@ -55,6 +55,8 @@ class Details:
     waits: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Per job, why the scheduler has not started it, if it keeps that (`schedd_job_info`): a message for each queue
     instance or host, as a rule."""
+    general: tuple[str, ...] = ()
+    """What keeps it from starting any job in a queue instance, such as that this is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,12 @@ def job_details(text: str) -> Details:
         words = " ".join(_text(message, "MES_message").split())
         for number in message.iter("ULNG_value"):
             waits.setdefault(_number(number.text or "", "qstat -j"), []).append(words)
-    return Details(tuple(jobs), {number: tuple(said) for number, said in waits.items()})
+    general = [
+        " ".join(_text(message, "MES_message").split())
+        for message in root.iterfind("./messages//SME_global_message_list/element")
+    ]
+    own = {number: tuple(said) for number, said in waits.items()}
+    return Details(tuple(jobs), own, tuple(dict.fromkeys(general)))
 
 
 def host_rows(text: str) -> list[HostRow]:

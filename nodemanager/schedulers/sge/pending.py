@@ -25,6 +25,20 @@ _ASK = "qstat -j JOB tells more, where schedd_job_info is true (qconf -msconf)"
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """Why jobs wait, as far as Grid Engine was asked."""
+
+    own: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """What it said of each job, by its number; of those that it was not asked about, nothing."""
+    general: tuple[str, ...] = ()
+    """What it said of queue instances that take no job at all now."""
+
+    def of(self, number: int) -> tuple[str, ...]:
+        """All that is said of a job."""
+        return self.own.get(number, ()) + self.general
+
+
+@dataclass(frozen=True, slots=True)
 class Obstacle:
     """A kind of message, and what it means."""
 

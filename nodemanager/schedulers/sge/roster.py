@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from nodemanager.errors import SchedulerError
 from nodemanager.model import JobState
@@ -12,7 +12,7 @@ from nodemanager.schedulers.base import Job, JobSpec
 from nodemanager.schedulers.notes import NoteKind, Notes
 from nodemanager.schedulers.sge.answers import Details, JobRow
 from nodemanager.schedulers.sge.ends import Ends
-from nodemanager.schedulers.sge.pending import reason_of
+from nodemanager.schedulers.sge.pending import Waits, reason_of
 from nodemanager.schedulers.sge.places import Live, Place
 from nodemanager.schedulers.sge.states import JobLetters
 from nodemanager.schedulers.sge.submission import NAME_PREFIX
@@ -94,8 +94,8 @@ class Roster:
             self.ends.sweep(live.keys())
         return complete
 
-    def jobs(self, waits: Mapping[int, Sequence[str]]) -> list[Job]:
-        """All jobs of ours, as of the last listing; `waits` has reasons of jobs by their numbers."""
+    def jobs(self, waits: Waits) -> list[Job]:
+        """All jobs of ours, as of the last listing; `waits`: why some of them wait."""
         jobs = [self._live_job(name, live, waits) for name, live in self.live.items()]
         for name in sorted(self.ends.kept() - self.live.keys()):
             job = self._gone_job(name)
@@ -173,7 +173,7 @@ class Roster:
             words = said.get((place.number, place.task or 1), "it does not say why")
             self._errors[name] = End(EndKind.SCHEDULER_ERROR, detail=words)
 
-    def _live_job(self, name: str, live: Live, waits: Mapping[int, Sequence[str]]) -> Job:
+    def _live_job(self, name: str, live: Live, waits: Waits) -> Job:
         place, letters = live.place, live.letters
         lost = self._notes.get(NoteKind.LOST, name)
         if lost is not None:
@@ -185,9 +185,9 @@ class Roster:
             return Job(name, JobState.RUNNING, place.job_id, live.host)
         if letters.state is not JobState.WAITING:
             return Job(name, letters.state, place.job_id, live.host, letters.words)
-        said = waits.get(place.number, ())
+        said = waits.of(place.number)
         words = "; ".join(said) or letters.words
-        known = reason_of(tuple(said), letters)
+        known = reason_of(said, letters)
         return Job(name, letters.state, place.job_id, live.host, words, waits_for=known)
 
     def _gone_job(self, name: str) -> Job | None:

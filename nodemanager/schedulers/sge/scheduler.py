@@ -28,6 +28,7 @@ from nodemanager.schedulers.sge.elastic import ElasticHosts
 from nodemanager.schedulers.sge.ends import Ends
 from nodemanager.schedulers.sge.hosts import Hosts
 from nodemanager.schedulers.sge.options import NodeOrigin, SgeOptions
+from nodemanager.schedulers.sge.pending import Waits
 from nodemanager.schedulers.sge.places import Live, job_words
 from nodemanager.schedulers.sge.roster import Roster
 from nodemanager.schedulers.sge.submission import NAME_PREFIX, groups, sge_priority
@@ -66,7 +67,7 @@ class GridEngineScheduler(Scheduler):
         self._accounting: AccountingFile | None = None
         self._is_fresh = False
         """The roster knows of every job that may have been accepted."""
-        self._waits: dict[int, tuple[str, ...]] = {}
+        self._waits = Waits()
         self._explained_at = float("-inf")
         self._may_force: bool | None = None
         """Whether the daemon's user is an operator or manager; None before somebody has asked."""
@@ -236,7 +237,7 @@ class GridEngineScheduler(Scheduler):
         listed = ",".join(str(number) for number in sorted(numbers))
         return job_details(self._run("qstat", "-xml", "-j", listed).or_raise())
 
-    def _why_waiting(self, roster: Roster) -> Mapping[int, Sequence[str]]:
+    def _why_waiting(self, roster: Roster) -> Waits:
         """Reasons of some jobs that wait; at most one command, and none while those that are known are fresh."""
         waiting = {
             live.place.number: None
@@ -245,13 +246,15 @@ class GridEngineScheduler(Scheduler):
         }
         numbers = list(waiting)[: self._options.explained_jobs]
         now = self._clock.elapsed()
-        if now - self._explained_at < _EXPLAIN_SECONDS and self._waits.keys() >= set(numbers):
+        if now - self._explained_at < _EXPLAIN_SECONDS and self._waits.own.keys() >= set(numbers):
             return self._waits
-        self._waits = dict.fromkeys(numbers, ())
+        nothing: dict[int, tuple[str, ...]] = dict.fromkeys(numbers, ())
+        self._waits = Waits(nothing)
         if numbers:
             self._explained_at = now
             try:
-                self._waits |= self._ask(numbers).waits
+                details = self._ask(numbers)
+                self._waits = Waits({**nothing, **details.waits}, details.general)
             except SchedulerError as error:
                 log.info("nobody says why jobs wait: %s", error, extra={"action": "reasons_unread"})
         return self._waits
