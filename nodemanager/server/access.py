@@ -215,7 +215,8 @@ def acting_dispatcher(
     It stays as it is until the transaction is over: what a dispatcher writes while it is being declared
     lost comes wholly before or not at all. `renews`: the record itself is going to be written.
     `ServerError` 403 for another's dispatcher, a lost or retired one, and an older epoch: then another
-    process has taken the record up, and this one must stop.
+    process has taken the record up, and this one must stop. A newer epoch than the record's is one that the
+    database has forgotten, since it was restored from a backup: whoever renews has the record back.
     """
     row, _others = acting_dispatcher_and(tx, uuid, epoch, renews=renews)
     return row
@@ -236,21 +237,24 @@ def acting_dispatcher_and(
     if not isinstance(uuid, str):
         raise invalid(f"dispatcher: {uuid!r} not found")
     rows, *others = all_of(tx.conn, (statement, {"key": uuid}), *following)
-    return _checked(tx, uuid, epoch, rows[0] if rows else None), others
+    if not rows:
+        # By the path of the call, or by its body.
+        raise not_found() if renews else invalid(f"dispatcher: {uuid!r} not found")
+    row = _checked(tx, uuid, rows[0])
+    is_forgotten = renews and epoch is not None and epoch > row["epoch"]
+    if epoch not in (None, row["epoch"]) and not is_forgotten:
+        raise forbidden(
+            f"dispatcher {uuid} is at epoch {row['epoch']}, not {epoch}: another process acts as it"
+        )
+    return row, others
 
 
-def _checked(tx: Transaction, uuid: str, epoch: int | None, found: tuple[Any, ...] | None) -> Row:
-    if found is None:
-        raise invalid(f"dispatcher: {uuid!r} not found")
+def _checked(tx: Transaction, uuid: str, found: tuple[Any, ...]) -> Row:
     row = dict(zip(_LOOKED_AT, found, strict=True))
     if row["token_uuid"] != tx.caller.token_uuid:
         raise forbidden(f"{uuid} is not the dispatcher of this token")
     if row["state"] != "alive":
         raise forbidden(f"dispatcher {uuid} is {row['state']}; cancel its jobs and register anew")
-    if epoch is not None and epoch != row["epoch"]:
-        raise forbidden(
-            f"dispatcher {uuid} is at epoch {row['epoch']}, not {epoch}: another process acts as it"
-        )
     return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from nodemanager.server.resources import RESOURCES, Row, render
 from nodemanager.server.rows import add, new_record, write
 from nodemanager.server.shapes import forget, judge_all
 from nodemanager.server.transaction import QUEUE_TOPIC, Call, Transaction
+
+log = logging.getLogger(__name__)
 
 RELEASE_CHUNK = 100
 """Containers ended in one transaction after a dispatcher is gone: others want to write, too."""
@@ -78,9 +81,18 @@ def ping(tx: Transaction, call: Call) -> dict[str, Any]:
     given = call.attributes.get("capabilities")
     if given is not None:
         tx.lock_graph()  # another shape must not be judged meanwhile
-    acting_dispatcher(tx, call.uuid, call.needed("epoch"), renews=True)
+    epoch = call.needed("epoch")
+    acting_dispatcher(tx, call.uuid, epoch, renews=True)
     row = find(tx, _DISPATCHERS, call.uuid)
     told: dict[str, Any] = {}
+    if epoch != row["epoch"]:
+        log.warning(
+            "dispatcher %s is at epoch %d, of which the database knows nothing: it was restored from a backup",
+            row["uuid"],
+            epoch,
+            extra={"action": "epoch_restored", "dispatcher": row["uuid"], "epoch": epoch},
+        )
+        told["epoch"] = epoch
     if given is not None:
         capabilities = _capabilities(given)
         if capabilities.as_dict() != row["capabilities"]:

@@ -86,3 +86,15 @@ def test_it_says_once_that_it_is_paused_and_once_that_it_goes_on(
     actions = [getattr(each, "action", "") for each in caplog.records]
     assert actions.count("claims_paused") == 1
     assert actions.count("claims_resumed") == 1
+
+
+def test_what_runs_goes_on_when_the_database_has_forgotten_the_last_start(world: Harness) -> None:
+    world.program = lambda _record: Program(seconds=100)
+    request = world.submit()
+    world.advance(10)
+    world.restart(world.site)
+    world.advance(10)
+    with world.service.database.write() as conn:
+        conn.exec_driver_sql("UPDATE dispatchers SET epoch = 1")
+    world.advance(120)
+    assert [attempt["state"] for attempt in world.attempts(request)] == ["Complete"]

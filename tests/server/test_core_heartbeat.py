@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from nodemanager.server.heartbeat import last_beat
-from nodemanager.server.schema import heartbeat
+from nodemanager.server.schema import dispatchers, heartbeat
 from nodemanager.server.service import Policy, Service
 
 if TYPE_CHECKING:
@@ -136,3 +136,28 @@ def test_other_servers_and_jumps_of_the_clock_are_no_reason(cluster: Cluster) ->
         beat = last_beat(conn)
     assert beat is not None
     assert beat.beats == 12
+
+
+def test_a_dispatcher_goes_on_whose_last_epochs_the_database_has_forgotten(
+    cluster: Cluster,
+) -> None:
+    old = cluster.dispatcher()
+    _request, uuid, _token = cluster.running(old)
+    me = cluster.dispatcher(token=cluster.dispatcher(token=old.token).token)
+    assert me.epoch == 3
+    with cluster.database.write() as conn:
+        conn.execute(update(dispatchers).values(epoch=1))
+    assert "is at epoch 1, not 3" in cluster.refused(
+        403, "containers.claim", {**me.by}, token=me.token
+    )
+    record = cluster.ping(me)
+    assert (record["state"], record["epoch"]) == ("alive", 3)
+    assert cluster.container(uuid)["state"] == "Running"
+    cluster.report(me, uuid, progress=0.5)
+    cluster.refused(403, "dispatchers.ping", {"epoch": 1}, token=old.token, uuid=old.uuid)
+
+
+def test_a_dispatcher_that_the_database_does_not_know_registers_anew(cluster: Cluster) -> None:
+    me = cluster.dispatcher()
+    uuid = "zzzzz-bmxii-000000000000000"
+    cluster.refused(404, "dispatchers.ping", {"epoch": 1}, token=me.token, uuid=uuid)
