@@ -199,7 +199,6 @@ def no_route(tried: Mapping[str, str], now: float) -> Reason:
         ReasonToken.NO_SCHEDULER,
         f"no scheduler takes it: tried {listed(tried)}",
         facts={"tried": dict(tried)},
-        advice="change what it asks for, or a rule (accept) in [Scheduler NAME], or add a larger node",
         since=now,
     )
 

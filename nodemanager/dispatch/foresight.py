@@ -13,6 +13,9 @@ from nodemanager.nodes.demand import Shape
 from nodemanager.nodes.why import Line
 from nodemanager.reason import Reason, ReasonToken
 
+_WAITS_FOR_ROOM = (ReasonToken.SCHEDULER_WAIT, ReasonToken.WAITING_FOR_RESOURCES)
+"""A job that is held, refused, or has a node in trouble waits for something that no node brings."""
+
 
 def foresee(waiting: Iterable[Child], lines: Mapping[Shape, Line]) -> dict[str, Reason]:
     """The arbiter's reason for each of the `waiting` whose job waits in the scheduler, by UUID.
@@ -27,7 +30,7 @@ def foresee(waiting: Iterable[Child], lines: Mapping[Shape, Line]) -> dict[str, 
         children.sort(key=lambda c: (-c.container.priority, c.container.created_at))
         reasons = (reason for count, reason in lines.get(shape, ()) for _ in range(count))
         for child, reason in zip(children, reasons, strict=False):
-            waits = child.reason is not None and child.reason.token is ReasonToken.SCHEDULER_WAIT
+            waits = child.reason is not None and child.reason.token in _WAITS_FOR_ROOM
             if waits and reason.token is not ReasonToken.SCHEDULER_WAIT:
                 found[child.container.uuid] = reason
     return found

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nodemanager.fit import fits, shares_partition
-from nodemanager.model import Container, NodeSize, Resources
+from nodemanager.model import Container, NodeSize, Properties, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,11 @@ class Shape:
     def of(cls, container: Container) -> Shape:
         """The shape of `container`."""
         return cls(container.resources, container.partitions, container.preemptible)
+
+    @property
+    def properties(self) -> Properties:
+        """None: where there are rules of several schedulers, they were looked at before it got here."""
+        return ()
 
     def suits(self, partitions: tuple[str, ...], *, preemptible: bool) -> bool:
         """Whether it may run on a node in `partitions` at all, however large that is.

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
-from nodemanager.model import Resources, format_bytes, format_seconds
+from nodemanager.fit import capabilities_of, explain_misfit
+from nodemanager.model import format_seconds
 from nodemanager.nodes.demand import NewNodes, Offer, Packing, Shape
 from nodemanager.nodes.messages import NodeStanding, Wishlist
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.stock import COMING, Limit, Stock, offer_of, tightest
-from nodemanager.reason import Reason, ReasonToken
+from nodemanager.reason import Knob, Reason, ReasonToken
 
 MOST_NAMES = 5
 """So many sizes are named in a sentence."""
-
-_ADVICE = {
-    ReasonToken.NODE_LIMIT: "it is booted for when other nodes have gone; [Daemon] max_nodes is the knob",
-    ReasonToken.CLOUD_QUOTA: "one more is tried now and then; a higher quota is the cloud operator's to give",
-    ReasonToken.BOOT_BRAKE: "look at the nodes that failed, then release the brake",
-}
 
 Line = tuple[tuple[int, Reason], ...]
 """For one shape, most urgent first: so many containers wait for this reason."""
@@ -101,6 +96,9 @@ class _Words:
         self._policy = policy
         self._offer: Offer = offer_of(stock, policy)
         self._limit: Limit = tightest(stock, policy)
+        seen = [node.node for node in stock.nodes if node.node is not None]
+        self._could = capabilities_of([*seen, *stock.others], self._offer.sizes)
+        """Whatever is here, empty or not, and whatever may be booted."""
         self._nodes_left = self._limit.nodes - sum(part.count for part in new)
         self._spent = sum(part.count * part.size.price for part in new)
 
@@ -152,7 +150,6 @@ class _Words:
             limit.token,
             limit.sentence,
             facts={"nodes": len(self._stock.nodes), "max_nodes": self._policy.max_nodes},
-            advice=_ADVICE.get(limit.token, ""),
             since=self._stock.wall,
             next_attempt_at=self._in(limit.next_attempt_in),
         )
@@ -162,10 +159,10 @@ class _Words:
         first = min(names, key=shortages.until)
         pause, sizes = shortages.pauses[first], " or ".join(names[:MOST_NAMES])
         sentence = f"the cloud gives no {sizes}: {pause.words}"
-        advice = "more sizes, or a higher [Cloud] max_price_factor, would give it a choice"
+        advice, whose = "", None
         if pause.by_scheduler:
             sentence = f"the scheduler has no place for another {sizes}: {pause.words}"
-            advice = "let the scheduler's administrators define more such nodes"
+            advice, whose = "let the scheduler's administrators define more such nodes", Knob.SITE
         return Reason(
             ReasonToken.NO_CAPACITY,
             sentence,
@@ -173,6 +170,7 @@ class _Words:
             advice=advice,
             since=self._stock.wall,
             next_attempt_at=self._in(shortages.until(first) - now),
+            whose=whose,
         )
 
     def _too_dear(self) -> Reason:
@@ -186,26 +184,16 @@ class _Words:
         )
 
     def unfit(self, shape: Shape) -> Reason:
-        """Nothing that is here or configured could ever run it."""
-        where = f" in partition {' or '.join(shape.partitions)}" if shape.partitions else ""
-        kind = "" if shape.preemptible else " that is not preemptible"
+        """It fits no room and no size: for ever, or until a node that is full or takes no work now does."""
+        misfit = explain_misfit(shape, self._could, self._stock.wall)
+        if misfit is not None:
+            return misfit
         return Reason(
-            ReasonToken.NO_NODE_FITS,
-            f"no node, and no configured size{kind}{where}, has {_listed(shape.resources)}",
-            facts={"wanted": shape.resources.as_dict()},
-            advice="ask for less, or add a [Size] section with more",
+            ReasonToken.SCHEDULER_WAIT,
+            "only nodes that are full, or take no work now, could hold it, and none of its size is booted",
             since=self._stock.wall,
         )
 
     def _in(self, seconds: float | None) -> float | None:
         """That long from now, as a whole second: the same moment must not look like another at each turn."""
         return None if seconds is None else float(round(self._stock.wall + seconds))
-
-
-def _listed(resources: Resources) -> str:
-    words = [f"{resources.cores} cores", f"{format_bytes(resources.ram_bytes)} of RAM"]
-    if resources.scratch_bytes:
-        words.append(f"{format_bytes(resources.scratch_bytes)} of scratch space")
-    if resources.gpus:
-        words.append(f"{resources.gpus} GPUs")
-    return ", ".join(words)

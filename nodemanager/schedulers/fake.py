@@ -278,7 +278,7 @@ class FakeScheduler(Scheduler):
     def _show(self, job: FakeJob) -> Job:
         if job.spec.name in self.faults.unknown:
             return Job(job.spec.name, JobState.UNKNOWN, job.job_id, reason="FAKE_STATE")
-        shown = job.as_job()
+        shown = job.as_job(self.cluster.waits_for)
         if job.state is JobState.WAITING:
             return replace(shown, hopeless=self.cluster.hopeless.get(job.spec.name, ""))
         if self.cluster.runs_commands and job.node:

@@ -25,6 +25,7 @@ from nodemanager.clock import Clock, SystemClock
 from nodemanager.fit import fits, shares_partition
 from nodemanager.model import JobState, Node, NodeSize, NodeState, Resources
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import Reason
 from nodemanager.schedulers.base import Job, JobSpec, Newcomer
 
 SUCCESS = End(EndKind.EXITED)
@@ -61,10 +62,12 @@ class FakeJob:
     listed: bool = True
     """False: the listing no longer has it, only accounting (`look_up`) does."""
 
-    def as_job(self) -> Job:
-        """As a poll shows it."""
-        reason = "Resources" if self.state is JobState.WAITING else ""
-        return Job(self.spec.name, self.state, self.job_id, self.node, reason, self.end)
+    def as_job(self, waits_for: Reason | None = None) -> Job:
+        """As a poll shows it; `waits_for` is what a module would make of its scheduler's words."""
+        spec, waits = self.spec, self.state is JobState.WAITING
+        if not waits:
+            return Job(spec.name, self.state, self.job_id, self.node, end=self.end)
+        return Job(spec.name, self.state, self.job_id, reason="Resources", waits_for=waits_for)
 
 
 class _Event(Enum):
@@ -140,6 +143,8 @@ class FakeCluster:
         """Whether its jobs are the containers' commands themselves."""
         self.hopeless: dict[str, str] = {}
         """Of waiting jobs by name: why they will never start."""
+        self.waits_for: Reason | None = None
+        """What is made of the words of jobs that wait; None: nothing, the words are shown as they are."""
         self.starts: Counter[str] = Counter()
         self._jobs: dict[str, FakeJob] = {}
         self._queues: dict[_Kind, list[_Place]] = {}

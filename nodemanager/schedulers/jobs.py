@@ -243,7 +243,7 @@ class JobBook(Generic[Owner]):
             elif answer.unplaced:
                 entry.stage = _Stage.PENDING
                 self._parked.append(answer.name)
-                trouble = Reason(ReasonToken.SCHEDULER_WAIT, answer.unplaced)
+                trouble = _unplaced(answer.unplaced)
                 report = JobReport(answer.name, JobState.UNKNOWN, trouble=trouble)
                 reports += self._tell(answer.name, entry, report)
             elif answer.refused:
@@ -392,8 +392,15 @@ def _report(job: Job) -> JobReport:
 
 
 def _limit(words: str) -> Reason:
+    sentence = f"a limit of the scheduler is reached: {words}"
+    return Reason(ReasonToken.SCHEDULER_LIMIT, sentence, {"word": words})
+
+
+def _unplaced(words: str) -> Reason:
+    """Nobody has its job yet: it is handed over again when the nodes have been looked at anew."""
     return Reason(
-        ReasonToken.SCHEDULER_LIMIT,
-        f"a limit of the scheduler is reached: {words}",
-        advice="it is submitted when jobs end; the site's administrators set this limit",
+        ReasonToken.SCHEDULER_WAIT,
+        words,
+        {"word": words},
+        "it is submitted when a node that could hold it joins, or is not down or drained any more",
     )

@@ -26,14 +26,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
+from dataclasses import replace
 
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.durable import write_problem
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Finding, JobState, Node, Resources, format_bytes
 from nodemanager.outcome import End
+from nodemanager.reason import Reason
 from nodemanager.schedulers.base import (
     Job,
     JobSpec,
@@ -44,7 +45,7 @@ from nodemanager.schedulers.base import (
     Submission,
 )
 from nodemanager.schedulers.localjobs import LocalJob, LocalJobs
-from nodemanager.schedulers.localnodes import LocalNodes, OneNode, ShareNodes
+from nodemanager.schedulers.localnodes import LocalNodes, OneNode, ShareNodes, in_queue
 from nodemanager.schedulers.localsight import observe
 from nodemanager.schedulers.machine import LocalOptions, node_name
 from nodemanager.schedulers.shares import Shares
@@ -129,7 +130,7 @@ class LocalScheduler(Scheduler):
         """Always complete."""
         with self._use() as shop:
             shop.look()
-            reasons: dict[Need, str] = {}
+            reasons: dict[Need, Reason] = {}
             jobs = shop.jobs
             return Poll(tuple(_show(job, jobs.nodes, reasons) for job in jobs.jobs.values()))
 
@@ -341,13 +342,14 @@ class _Shop:
             raise SchedulerError(f"local: nobody knows which nodes there are: {error}") from error
 
 
-def _show(job: LocalJob, nodes: LocalNodes, reasons: dict[Need, str]) -> Job:
+def _show(job: LocalJob, nodes: LocalNodes, reasons: dict[Need, Reason]) -> Job:
     """`reasons` are those that were found for other jobs of this poll."""
     if job.state is not JobState.WAITING:
         return Job(job.name, job.state, str(job.number), job.node_name, "", job.end)
     if job.need not in reasons:
         reasons[job.need] = nodes.why_waiting(job.need)
-    return Job(job.name, job.state, str(job.number), "", reasons[job.need])
+    why = reasons[job.need]
+    return Job(job.name, job.state, str(job.number), reason=why.sentence, waits_for=in_queue(why))
 
 
 def _supervisor_problem() -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nodemanager.errors import SchedulerError
 from nodemanager.model import Node, NodeState, Resources
+from nodemanager.reason import Knob, Reason, ReasonToken
 from nodemanager.schedulers.shares import Share, Shares
 from nodemanager.schedulers.slots import Need, Place, shortage
 from nodemanager.schedulers.spool import Spool
@@ -122,8 +123,8 @@ class LocalNodes(abc.ABC):
         """After how many seconds to look again, if nobody asks before; None means never."""
 
     @abc.abstractmethod
-    def why_waiting(self, need: Need) -> str:
-        """Why a waiting job waits, for people."""
+    def why_waiting(self, need: Need) -> Reason:
+        """Why a waiting job waits."""
 
     def lost(self) -> Iterable[LocalNode]:
         """Nodes whose jobs have to end, listed or not."""
@@ -175,10 +176,10 @@ class OneNode(LocalNodes):
         """It does not change."""
         return None
 
-    def why_waiting(self, need: Need) -> str:
+    def why_waiting(self, need: Need) -> Reason:
         """See the base class."""
         if self._node.drained is not None:
-            return f"the node is drained: {self._node.drained}"
+            return _drained(f"the node is drained: {self._node.drained}")
         return _waits_on(need, self._node, "", "the node")
 
 
@@ -250,17 +251,21 @@ class ShareNodes(LocalNodes):
         until = self._upcoming[0] - now if self._upcoming else LOOK_SECONDS
         return min(max(until, 0.0), LOOK_SECONDS)
 
-    def why_waiting(self, need: Need) -> str:
+    def why_waiting(self, need: Need) -> Reason:
         """See the base class."""
         could = [n for n in self.listed() if not n.lost and n.place().could_hold(need)]
         if not could:
             count = sum(1 for _ in self.listed())
             have = f"none of the {count} here could" if count else "none is here"
-            return f"waits for a node that could hold it: {have}"
+            return Reason(
+                ReasonToken.WAITING_FOR_RESOURCES,
+                f"waits for a node that could hold it: {have}",
+                advice="it starts when a node that is large enough joins",
+            )
         working = [node for node in could if node.takes_work]
         if not working:
             words = "; ".join(f"{node.name}: {node.drained}" for node in could)
-            return f"every node that could hold it is drained: {words}"
+            return _drained(f"every node that could hold it is drained: {words}")
         nearest = min(working, key=lambda node: node.place().lack(need))
         return _waits_on(need, nearest, f" on {nearest.name}", nearest.name)
 
@@ -279,10 +284,31 @@ class ShareNodes(LocalNodes):
         return news
 
 
-def _waits_on(need: Need, node: LocalNode, where: str, name: str) -> str:
-    words = shortage(need.resources, node.free)
-    if words:
-        return f"waits for {words} free{where}"
-    if need.exclusive and node.jobs:
-        return f"waits to have {name} to itself"
-    return "waits behind a more urgent job"
+def in_queue(why: Reason) -> Reason:
+    """What is said of a job that waits for that."""
+    return replace(why, sentence=f"its job waits in the queue: {why.sentence}")
+
+
+def _drained(words: str) -> Reason:
+    return Reason(
+        ReasonToken.SCHEDULER_WAIT,
+        words,
+        advice="arvados-node-manager nodes list tells why; nodes run NODE lets it take work again",
+        whose=Knob.OPERATOR,
+    )
+
+
+def _waits_on(need: Need, node: LocalNode, where: str, name: str) -> Reason:
+    free = node.free.as_dict()
+    facts = {
+        resource: {"wanted": wanted, "available": max(free[resource], 0)}
+        for resource, wanted in need.resources.as_dict().items()
+        if wanted > free[resource]
+    }
+    if facts:
+        words = f"waits for {shortage(need.resources, node.free)} free{where}"
+    elif need.exclusive and node.jobs:
+        words = f"waits to have {name} to itself"
+    else:
+        words = "waits behind a more urgent job"
+    return Reason(ReasonToken.WAITING_FOR_RESOURCES, words, facts)

@@ -11,7 +11,7 @@ from nodemanager.model import JobState
 from nodemanager.outcome import End, EndKind
 from nodemanager.schedulers.base import Job, Observation, Poll
 from nodemanager.schedulers.leftovers import boot_id
-from nodemanager.schedulers.localnodes import LocalNodes, OneNode, ShareNodes
+from nodemanager.schedulers.localnodes import LocalNodes, OneNode, ShareNodes, in_queue
 from nodemanager.schedulers.machine import LocalOptions, node_name
 from nodemanager.schedulers.shares import Shares
 from nodemanager.schedulers.spool import Spool, StoredJob
@@ -61,8 +61,11 @@ def _fate(spool: Spool, stored: StoredJob) -> tuple[JobState, End | None]:
 
 
 def _job(stored: StoredJob, state: JobState, end: End | None, nodes: LocalNodes) -> Job:
-    why = nodes.why_waiting(stored.need) if state is JobState.WAITING else ""
-    node = "" if state is JobState.WAITING else stored.node_name
+    number = str(stored.number)
+    if state is JobState.WAITING:
+        why = nodes.why_waiting(stored.need)
+        return Job(stored.name, state, number, reason=why.sentence, waits_for=in_queue(why))
+    node = stored.node_name
     if state is JobState.RUNNING and not node:
         node = nodes.of(stored.node).name
-    return Job(stored.name, state, str(stored.number), node, why, end)
+    return Job(stored.name, state, number, node, end=end)

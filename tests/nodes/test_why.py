@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 
+from nodemanager.model import Node, NodeState, Resources
 from nodemanager.nodes.demand import Demand, Shape
 from nodemanager.nodes.limits import Brake, Pause, Quota, Shortages
 from nodemanager.nodes.messages import NodeStanding
@@ -119,9 +120,16 @@ def test_why_no_node_at_all_is_booted() -> None:
 def test_what_nothing_fits() -> None:
     reason = only(stock_of(), TOO_MUCH)
     assert reason.token is ReasonToken.NO_NODE_FITS
-    assert reason.sentence == (
-        "no node, and no configured size that is not preemptible, has 1 cores, 999 GiB of RAM"
-    )
+    assert reason.sentence.startswith("RAM: wants 999 GiB, the largest node has ")
+    assert reason.facts["ram_bytes"]["wanted"] == 999 << 30
+    assert "a [Size NAME] section with more" in reason.advice
+
+
+def test_what_fits_a_node_that_is_full_will_have_its_turn() -> None:
+    full = Node("big", NodeState.BUSY, TOO_MUCH.resources, Resources(0, 0))
+    reason = only(stock_of(others=(full,)), TOO_MUCH)
+    assert reason.token is ReasonToken.SCHEDULER_WAIT
+    assert "full" in reason.sentence
 
 
 def test_the_total_price() -> None:
