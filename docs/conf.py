@@ -44,9 +44,5 @@ _MANUAL = [
         5,
     ),
 ]
-man_pages = [
-    (page, name, title, [author], section)
-    for page, name, title, section in _MANUAL
-    if (DOCS / f"{page}.md").exists()
-]
+man_pages = [(page, name, title, [author], section) for page, name, title, section in _MANUAL]
 man_make_section_directory = False

@@ -63,7 +63,9 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     for name in ("conf.py", "markdown_site.py", "reference/states.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(DOCS / name, tmp_path / name)
-    (tmp_path / "index.md").write_text("# Index\n\n## All\n\n[states](reference/states.md), [x](reference/states.md#nothing)\n")
+    (tmp_path / "index.md").write_text(
+        "# Index\n\n## All\n\n[states](reference/states.md), [x](reference/states.md#nothing)\n"
+    )
     command = [sys.executable, "-m", "sphinx", "-q", "-n", str(tmp_path), str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
