@@ -30,7 +30,7 @@ IS_NOT_OLDER = func.coalesce(_BEATS.scalar_subquery(), 0) >= bindparam("beats")
 """For the statement that claims: a condition with the number of beats that the server knows of."""
 
 _BY = "the API server"
-_NEXT = "look what has run since, then: arvados-dispatch-api claims resume"
+_NEXT = "look what has run since, then end this with 'arvados-dispatch-api claims resume'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def test_after_a_long_time_without_a_server_claims_are_paused(cluster: Cluster) 
     cluster.request()
     why = restarted(cluster, 20 * HOUR).distrust_an_old_database()
     assert why.startswith("no API server was on this database for 20 h 0 min: ")
-    assert "arvados-dispatch-api claims resume (all dispatchers, the API server, " in why
+    assert "'arvados-dispatch-api claims resume' (all dispatchers, the API server, " in why
     cluster.service.sweep()
     assert cluster.claim(me) == []
     assert cluster.service.why_paused() == why

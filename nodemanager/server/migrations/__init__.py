@@ -49,12 +49,12 @@ def migrate(conn: Connection) -> None:
     found = _version_of(conn)
     if found == HEAD:
         return
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # A tenth of a second and some MiB that most starts do without.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     log.info(
         "the tables are brought from version %s to %s",
         found or "none",

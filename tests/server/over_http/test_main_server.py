@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -223,6 +224,69 @@ def test_tokens_are_made_and_revoked(
     oak = ask(endpoint, capsys.readouterr().out.strip())
     record = {"name": "oak", "scheduler": "fake", "capabilities": {"largest": []}}
     assert call(oak.dispatchers().create(body={"dispatcher": record}))["name"] == "oak"
+
+
+def test_claims_are_paused_without_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = ["--state-dir", str(tmp_path)]
+
+    def says(*words: str) -> str:
+        assert main(["claims", *words, *directory]) == 0
+        return capsys.readouterr().out.strip()
+
+    assert says("show") == "claims are not paused"
+    paused = says("pause", "--reason", "moving the racks")
+    assert paused.startswith(
+        "claims are paused: moving the racks (all dispatchers, arvados-dispatch-api, "
+    )
+    assert says("show") == paused
+    assert says("resume").startswith("claims go on; they were paused: moving the racks (")
+    assert says("resume") == "claims were not paused"
+    assert main(["claims", "pause", "--reason", " ", *directory]) == 1
+    assert "--reason: missing" in capsys.readouterr().err
+
+
+def start_of_an_old_database(tmp_path: Path, *command: str) -> tuple[str, str]:
+    """What a server says on standard error that finds an old database, and of claims afterwards."""
+    config = tmp_path / "nm.cfg"
+    config.write_text(f"[Daemon]\nstate_dir = {tmp_path}\n")
+    assert main(["claims", "show", "--config", str(config)]) == 0
+    with sqlite3.connect(tmp_path / "api" / "database.sqlite") as conn:
+        conn.execute("INSERT INTO heartbeat VALUES (1, 1700000000000000, 5)")
+    conn.close()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nodemanager.server.main", "--config", str(config), *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "url" in json.loads(process.stdout.readline())
+    process.terminate()
+    _out, err = process.communicate(timeout=PATIENCE)
+    return err, str(config)
+
+
+def test_a_database_that_may_be_a_backup_starts_with_claims_paused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err, config = start_of_an_old_database(tmp_path)
+    assert "claims are paused: no API server was on this database for " in err
+    capsys.readouterr()
+    assert main(["claims", "show", "--config", config]) == 0
+    assert "restored from a backup; look what has run since" in capsys.readouterr().out
+
+
+def test_an_embedded_server_goes_on_however_long_its_machine_was_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err, config = start_of_an_old_database(tmp_path, "--embedded")
+    assert "paused" not in err
+    capsys.readouterr()
+    assert main(["claims", "show", "--config", config]) == 0
+    assert capsys.readouterr().out.strip() == "claims are not paused"
 
 
 def test_usage_errors_are_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
