@@ -26,8 +26,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.durable import write_problem
