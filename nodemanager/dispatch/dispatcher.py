@@ -49,7 +49,7 @@ from nodemanager.clock import Clock
 from nodemanager.dispatch.children import Children
 from nodemanager.dispatch.claiming import Claimer, claim_limit, explain_queue, urgency
 from nodemanager.dispatch.container import ContainerActor, Surroundings
-from nodemanager.dispatch.foresight import foresee
+from nodemanager.dispatch.foresight import foresee, waits_for_room
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import (
     Abandon,
@@ -71,8 +71,10 @@ from nodemanager.fit import capabilities_with
 from nodemanager.model import Capabilities, Container, Node, Route
 from nodemanager.nodes.demand import Shape
 from nodemanager.nodes.messages import Heard, Outlook, Waits, WaitsNoMore
+from nodemanager.reason import Reason
 from nodemanager.reason.queued import EXPLAINED, outrun
 from nodemanager.schedulers.base import Job
+from nodemanager.schedulers.jobs import unanswered
 from nodemanager.schedulers.messages import (
     Dismiss,
     Forget,
@@ -82,6 +84,9 @@ from nodemanager.schedulers.messages import (
 )
 
 log = logging.getLogger(__name__)
+
+SILENCE_SECONDS = 60.0
+"""A scheduler that has not answered for so long is why jobs wait."""
 
 STRANGER_PATIENCE_SECONDS = 30.0
 """Between two questions at the API about the same job that nobody here asked for."""
@@ -147,6 +152,9 @@ class DispatcherActor(Actor):
         self._scheduler_heard_at: float | None = None
         self._scheduler_error = ""
         self._paused = ""
+        self._silent: SchedulerSilent | None = None
+        """The scheduler has not answered since."""
+        self._told_silence = False
         """Who said that we shall claim nothing, and why; empty: nobody."""
         self._adopted = False
         self._claiming = False
@@ -168,6 +176,9 @@ class DispatcherActor(Actor):
                 self._outlook = message
                 self._see_capabilities()
             case SchedulerSilent(error, _):
+                if not message.scheduler:
+                    # Of several the router knows which job is whose.
+                    self._silent = message
                 # The scheduler's actor has logged it.
                 self._scheduler_error = error
             case Registered(me, lease_until, paused):
@@ -313,6 +324,7 @@ class DispatcherActor(Actor):
 
     def _see_scheduler(self, view: SchedulerView) -> None:
         self._nodes, self._routes = view.nodes, view.routes
+        self._silent = None
         self._scheduler_heard_at, self._scheduler_error = view.asked_at, ""
         self._see_capabilities()
         if self._adopted:
@@ -513,15 +525,33 @@ class DispatcherActor(Actor):
             self._reasons.note(uuid, reason)
         self._see_off(containers, now)
         self._unclaimed = {c.uuid: c for c in queue}
-        if self._outlook is not None:
-            waiting = [child for child in self._children.all() if child.wants_node]
-            foreseen = foresee(waiting, self._outlook.reasons)
-            for child in waiting:
-                uuid = child.container.uuid
-                self._reasons.note(uuid, foreseen.get(uuid, child.reason))
+        self._explain_held(now)
         annotations = tuple(self._reasons.due())
         if annotations:
             self._to.writer.tell(Annotate(self._around.me, annotations))
+
+    def _explain_held(self, now: float) -> None:
+        """Of what is claimed, its actors say why it waits; what nodes it will have, and that the scheduler does not
+        answer, we know better."""
+        silence = self._silence(now)
+        if self._outlook is None and silence is None and not self._told_silence:
+            return
+        self._told_silence = silence is not None
+        waiting = [child for child in self._children.all() if child.waits]
+        lines = {} if self._outlook is None else self._outlook.reasons
+        foreseen = foresee((child for child in waiting if child.wants_node), lines)
+        for child in waiting:
+            uuid = child.container.uuid
+            reason = foreseen.get(uuid, child.reason)
+            told = silence if silence is not None and waits_for_room(reason) else reason
+            self._reasons.note(uuid, told)
+
+    def _silence(self, now: float) -> Reason | None:
+        """That the scheduler has not answered for a while; one poll that failed is no news."""
+        silent = self._silent
+        if silent is None or self._clock.elapsed() - silent.since < SILENCE_SECONDS:
+            return None
+        return replace(unanswered(silent.error), since=now)
 
     def _claimer(self, uuid: str, capabilities: Capabilities) -> Claimer:
         """What decides now whether we claim."""

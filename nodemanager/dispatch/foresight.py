@@ -13,8 +13,14 @@ from nodemanager.nodes.demand import Shape
 from nodemanager.nodes.why import Line
 from nodemanager.reason import Reason, ReasonToken
 
-_WAITS_FOR_ROOM = (ReasonToken.SCHEDULER_WAIT, ReasonToken.WAITING_FOR_RESOURCES)
-"""A job that is held, refused, or has a node in trouble waits for something that no node brings."""
+
+def waits_for_room(reason: Reason | None) -> bool:
+    """Whether it waits for whatever the scheduler gives it in its turn: one that is held, refused, or has a node in
+    trouble waits for something that no node brings."""
+    return reason is not None and reason.token in (
+        ReasonToken.SCHEDULER_WAIT,
+        ReasonToken.WAITING_FOR_RESOURCES,
+    )
 
 
 def foresee(waiting: Iterable[Child], lines: Mapping[Shape, Line]) -> dict[str, Reason]:
@@ -30,7 +36,6 @@ def foresee(waiting: Iterable[Child], lines: Mapping[Shape, Line]) -> dict[str, 
         children.sort(key=lambda c: (-c.container.priority, c.container.created_at))
         reasons = (reason for count, reason in lines.get(shape, ()) for _ in range(count))
         for child, reason in zip(children, reasons, strict=False):
-            waits = child.reason is not None and child.reason.token in _WAITS_FOR_ROOM
-            if waits and reason.token is not ReasonToken.SCHEDULER_WAIT:
+            if waits_for_room(child.reason) and reason.token is not ReasonToken.SCHEDULER_WAIT:
                 found[child.container.uuid] = reason
     return found

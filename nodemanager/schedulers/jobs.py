@@ -262,7 +262,7 @@ class JobBook(Generic[Owner]):
     ) -> list[tuple[Owner, JobReport]]:
         """The call raised: each of `specs` may or may not have been accepted."""
         reports: list[tuple[Owner, JobReport]] = []
-        trouble = Reason(ReasonToken.SCHEDULER_DOWN, f"the scheduler does not answer: {error}")
+        trouble = unanswered(error)
         for spec in specs:
             entry = self._entries.get(spec.name)
             if entry is not None:
@@ -389,6 +389,11 @@ def _report(job: Job) -> JobReport:
         hopeless=job.hopeless,
         waits_for=job.waits_for,
     )
+
+
+def unanswered(error: str) -> Reason:
+    """The scheduler does not answer; what runs there runs on."""
+    return Reason(ReasonToken.SCHEDULER_DOWN, f"the scheduler does not answer: {error}")
 
 
 def _limit(words: str) -> Reason:
