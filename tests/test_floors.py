@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import nodemanager
+from tests.docs.pages import blocks
 
 PACKAGE = Path(nodemanager.__file__).parent
 
@@ -83,6 +84,12 @@ EXCEPTIONS = {
     # The harness puts the whole house on one table.
     ("testing", "*"),
 }
+
+
+def test_the_page_about_the_house_has_the_same_floors() -> None:
+    (block,) = blocks("text floors")
+    shown = [set(line.split(", ")) for line in block.text.splitlines()]
+    assert shown == [floor - {"nodemanager"} for floor in FLOORS]
 
 
 def _modules() -> list[Path]:
