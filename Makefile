@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 CONFIG ?= etc/nodemanager.cfg.example
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run run-failures run-slurm run-kubernetes check lint test test-kubernetes bench docs site man clean
+.PHONY: help venv run run-failures run-slurm run-kubernetes check lint test test-kubernetes bench docs site man dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -76,5 +76,9 @@ man: $(STAMP) ## the manual pages, in build/man
 	$(BIN)/sphinx-build -q -W -n --keep-going -b man docs build/man
 	@ls build/man/*.[1-8]
 
+dist: man ## wheel and source distribution with manual pages, in dist
+	$(BIN)/python -c "from setuptools import build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')" >/dev/null
+	@ls dist
+
 clean: ## remove the virtual environment, what was built, and the examples' state
-	rm -rf $(VENV) build state .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build dist state .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

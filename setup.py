@@ -10,17 +10,56 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "nodemanager/__init__.py
 if VERSION is None:
     raise SystemExit("nodemanager/__init__.py: no __version__")
 
+SHARE = Path("share/arvados-node-manager")
+"""What operators install from: the example config, units, manifests, dashboards; below the environment's prefix."""
+
+
+def data_files() -> list[tuple[str, list[str]]]:
+    """The files of etc/ as they lie there, and the manual pages if `make man` has made them."""
+    folders: dict[str, list[str]] = {}
+    for path in sorted((HERE / "etc").rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            folder = path.relative_to(HERE / "etc").parent
+            folders.setdefault(str(SHARE / folder), []).append(str(path.relative_to(HERE)))
+    for path in sorted((HERE / "build" / "man").glob("*.[1-8]")):
+        section = f"share/man/man{path.suffix[1:]}"
+        folders.setdefault(section, []).append(str(path.relative_to(HERE)))
+    return list(folders.items())
+
+
 setup(
     name="arvados-node-manager",
     version=VERSION.group(1),
     description="Container dispatcher and cloud node manager for Arvados clusters",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
+    author="The arvados-node-manager authors",
+    keywords="arvados slurm grid-engine kubernetes batch scheduler cloud autoscaling workflow",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
+        "Environment :: Console",
+        "Intended Audience :: System Administrators",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Bio-Informatics",
+        "Topic :: System :: Clustering",
+        "Topic :: System :: Distributed Computing",
+        "Topic :: System :: Systems Administration",
+        "Typing :: Typed",
+    ],
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["nodemanager", "nodemanager.*"]),
     package_data={"nodemanager": ["py.typed", "clouds/boot.sh", "status/page/*"]},
+    include_package_data=False,  # what is said above, and nothing that MANIFEST.in adds to the source
+    data_files=data_files(),
+    # So that build/man belongs to the source.
+    options={"build": {"build_base": "build/python"}},
     install_requires=[
         # What the daemon stands on.
         "pykka>=4.5,<5",
