@@ -230,13 +230,14 @@ def past(elapsed: float) -> History:
 
 
 def _sample(at: float, until: float) -> Sample:
-    wave = 0.5 + 0.5 * math.sin(at / 5200) * math.cos(at / 23000)
-    quick = 0.5 + 0.5 * math.sin(at / 340)
+    age = until - at
+    wave = 0.5 + 0.5 * math.cos(age / 5200) * math.cos(age / 23000)
+    quick = 0.5 + 0.5 * math.sin(age / 340)
     nodes = round(9 + 10 * wave)
     booting = 2 if quick > 0.7 else 0
     waiting = 1200 * wave + 500 * quick + 160
-    if until - at < 1200:
-        waiting += (1200 - (until - at)) * 0.4
+    if age < 1200:
+        waiting += (1200 - age) * 0.4
     return Sample(
         at=at,
         queued=round(26 + 60 * quick),
@@ -245,6 +246,6 @@ def _sample(at: float, until: float) -> Sample:
         nodes=nodes,
         booting=booting,
         price=round((nodes + booting) * 0.46 + 4.1, 2),
-        started=round(5214 + (at - until) * 0.06),
-        ended=round(5153 + (at - until) * 0.055),
+        started=round(5214 - age * 0.06),
+        ended=round(5153 - age * 0.055),
     )

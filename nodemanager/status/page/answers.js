@@ -24,7 +24,12 @@ function card(id, question, answer) {
     "article",
     { id: `answer-${id}`, class: `card ${answer.tone}` },
     h("h2", null, question),
-    h("p", { class: "big" }, answer.big, answer.unit && h("span", { class: "unit" }, ` ${answer.unit}`)),
+    h(
+      "p",
+      { class: "big" },
+      answer.big,
+      answer.unit && h("span", { class: "unit" }, ` ${answer.unit}`),
+    ),
     answer.content,
   );
 }
@@ -34,17 +39,31 @@ function alive(status) {
   const crashes = Object.entries(status.actor_failures);
   const lease = dispatcher ? dispatcher.lease_seconds - silence() : null;
   const content = [
-    status.obstacles.length ? h("ul", { class: "obstacles" }, status.obstacles.map((words) => h("li", { key: words }, words))) : "",
+    status.obstacles.length
+      ? h(
+          "ul",
+          { class: "obstacles" },
+          status.obstacles.map((words) => h("li", { key: words }, words)),
+        )
+      : "",
     facts([
       ["Lease", dispatcher && (lease > 0 ? `${duration(lease)} left` : "over")],
       ["API heard", dispatcher && heard(dispatcher.api_heard_at)],
       ["Scheduler heard", dispatcher && heard(dispatcher.scheduler_heard_at)],
-      ["Actors restarted", crashes.length ? crashes.map(([name, times]) => `${name} ${count(times)}`).join(", ") : "none"],
+      [
+        "Actors restarted",
+        crashes.length
+          ? crashes.map(([name, times]) => `${name} ${count(times)}`).join(", ")
+          : "none",
+      ],
     ]),
   ];
-  if (isStale()) return { tone: "bad", big: "Not known", unit: "nothing was heard lately", content };
+  if (isStale())
+    return { tone: "bad", big: "Not known", unit: "nothing was heard lately", content };
   const tone = status.obstacles.length ? (dispatcher ? "warn" : "bad") : "good";
-  const [big, unit] = status.obstacles.length ? ["Not quite", many(status.obstacles.length, "obstacle")] : ["Yes", "and at work"];
+  const [big, unit] = status.obstacles.length
+    ? ["Not quite", many(status.obstacles.length, "obstacle")]
+    : ["Yes", "and at work"];
   return { tone, big, unit, content };
 }
 
@@ -79,7 +98,9 @@ function flow(status) {
 /** How long the longest wait is, and for what. */
 function longest(status) {
   const waiting = status.groups.filter((group) => group.token !== "running" && group.oldest_at);
-  const oldest = waiting.reduce((one, other) => (seconds(other.oldest_at) < seconds(one.oldest_at) ? other : one));
+  const oldest = waiting.reduce((one, other) =>
+    seconds(other.oldest_at) < seconds(one.oldest_at) ? other : one,
+  );
   return `${duration(now() - seconds(oldest.oldest_at))} (${plain(oldest.token)})`;
 }
 
@@ -89,13 +110,19 @@ function why(status) {
   const waits = tokens.reduce((sum, [, number]) => sum + number, 0);
   if (!waits) return { tone: "good", big: "Nothing waits", content: "" };
   const tiers = new Map(status.groups.map((group) => [group.token, group.tier]));
-  const worst = ["never", "hold", "limit"].find((tier) => tokens.some(([token]) => tiers.get(token) === tier));
+  const worst = ["never", "hold", "limit"].find((tier) =>
+    tokens.some(([token]) => tiers.get(token) === tier),
+  );
   const shown = tokens.slice(0, TOP);
   const rest = tokens.slice(TOP).reduce((sum, [, number]) => sum + number, 0);
   const bars = shown.map(([token, number]) =>
     h(
       "li",
-      { key: token, class: tiers.get(token) || "waiting", "--share": `${(100 * number) / shown[0][1]}%` },
+      {
+        key: token,
+        class: tiers.get(token) || "waiting",
+        "--share": `${(100 * number) / shown[0][1]}%`,
+      },
       h("span", { class: "name" }, plain(token)),
       h("span", { class: "number" }, count(number)),
     ),
@@ -104,15 +131,23 @@ function why(status) {
     tone: worst === "never" ? "bad" : worst ? "warn" : "calm",
     big: count(waits),
     unit: waits === 1 ? "waits" : "wait",
-    content: h("ul", { class: "bars" }, bars, rest ? h("li", { class: "rest" }, `and ${count(rest)} for other reasons`) : ""),
+    content: h(
+      "ul",
+      { class: "bars" },
+      bars,
+      rest ? h("li", { class: "rest" }, `and ${count(rest)} for other reasons`) : "",
+    ),
   };
 }
 
 function cost(status) {
   const limits = status.limits;
-  if (!limits) return { tone: "calm", big: "Nothing", unit: "no nodes are booted here", content: "" };
+  if (!limits)
+    return { tone: "calm", big: "Nothing", unit: "no nodes are booted here", content: "" };
   const most = limits.max_total_price;
-  const here = status.sizes.map((each) => [each.size, each.here + each.booting + each.leaving]).filter(([, number]) => number);
+  const here = status.sizes
+    .map((each) => [each.size, each.here + each.booting + each.leaving])
+    .filter(([, number]) => number);
   const trouble = limits.brake ? "the brake is on" : limits.stale;
   return {
     tone: trouble ? "warn" : "calm",
@@ -122,7 +157,10 @@ function cost(status) {
       facts([
         ["Nodes", `${count(status.nodes.length)} of ${many(status.node_quota, "node")} allowed`],
         ["By size", here.map(([size, number]) => `${count(number)} ${size}`).join(", ") || "none"],
-        ["Wanted", status.nodes_wish ? many(status.nodes_wish, "more node", "more nodes") : "no more"],
+        [
+          "Wanted",
+          status.nodes_wish ? many(status.nodes_wish, "more node", "more nodes") : "no more",
+        ],
         ["Not booting", trouble],
       ]),
     ],
@@ -130,5 +168,9 @@ function cost(status) {
 }
 
 function unknown() {
-  return { tone: "bad", big: "Not known", content: h("p", { class: "muted" }, "The dispatcher's actors are being started.") };
+  return {
+    tone: "bad",
+    big: "Not known",
+    content: h("p", { class: "muted" }, "The dispatcher's actors are being started."),
+  };
 }

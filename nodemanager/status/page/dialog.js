@@ -23,8 +23,20 @@ export function askReason(title, words, action) {
         h("h2", { id: "dialog-title" }, title),
         h("p", null, words),
         h("label", { for: "reason" }, "Why, for the log"),
-        h("input", { id: "reason", name: "reason", maxlength: String(MAX_REASON), required: true, autocomplete: "off", autofocus: true }),
-        h("div", { class: "buttons" }, button("Cancel", () => dialog.close()), h("button", { type: "submit", class: "danger" }, action)),
+        h("input", {
+          id: "reason",
+          name: "reason",
+          maxlength: String(MAX_REASON),
+          required: true,
+          autocomplete: "off",
+          autofocus: true,
+        }),
+        h(
+          "div",
+          { class: "buttons" },
+          button("Cancel", () => dialog.close()),
+          h("button", { type: "submit", class: "danger" }, action),
+        ),
       ),
     );
     dialog.onclose = () => resolve(reason);

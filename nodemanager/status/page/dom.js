@@ -86,4 +86,6 @@ function set(node, name, value) {
   else if (name.startsWith("--")) node.style.setProperty(name, value);
   else if (value === null || value === undefined || value === false) node.removeAttribute(name);
   else node.setAttribute(name, value === true ? "" : value);
+  // Browsers heed it only for what is there when a page is loaded.
+  if (name === "autofocus" && value && document.activeElement === document.body) node.focus();
 }

@@ -1,19 +1,44 @@
 // Containers by the reason for which they wait; the rows of a group are fetched when it is opened.
 
 import { h } from "./dom.js";
-import { badge, button, containerLink, note, numbers, section, tierTone, time } from "./parts.js";
+import { badge, button, containerLink, note, numbers, section, time, tone } from "./parts.js";
 import { closeGroup, moreRows, now, openGroup, state } from "./store.js";
 import { table } from "./table.js";
 import { bytes, count, duration, plain, seconds } from "./words.js";
 
-const COLUMNS = [["Reason"], ["Containers", "number"], ["Longest wait", "number"], ["Next attempt", "number"]];
-const ROWS = [["Container"], ["State"], ["Priority", "number"], ["Attempt", "number"], ["Wants"], ["Age", "number"], ["Next attempt", "number"], ["Node"], ["Last error", "wide"]];
+const COLUMNS = [
+  ["Reason"],
+  ["Containers", "number"],
+  ["Longest wait", "number"],
+  ["Next attempt", "number"],
+];
+const ROWS = [
+  ["Container"],
+  ["State"],
+  ["Priority", "number"],
+  ["Attempt", "number"],
+  ["Wants"],
+  ["Age", "number"],
+  ["Next attempt", "number"],
+  ["Node"],
+  ["Last error", "wide"],
+];
 
 export function groups() {
   const status = state.status;
-  if (!status.work) return section("containers", "Containers", note("Not known: the dispatcher's actors are being started."));
+  if (!status.work)
+    return section(
+      "containers",
+      "Containers",
+      note("Not known: the dispatcher's actors are being started."),
+    );
   const content = status.groups.length
-    ? table("Containers by the reason for which they wait", COLUMNS, status.groups.map(groupRow), "groups")
+    ? table(
+        "Containers by the reason for which they wait",
+        COLUMNS,
+        status.groups.map(groupRow),
+        "groups",
+      )
     : note("There are no containers: nothing is queued and nothing runs.");
   return section("containers", "Containers, by why they wait", content);
 }
@@ -31,7 +56,13 @@ function groupRow(group) {
         "button",
         { type: "button", class: "expander", "aria-expanded": String(isOpen), onclick: toggle },
         h("span", { class: "chevron", "aria-hidden": "true" }),
-        h("span", { class: "said" }, badge(plain(group.token), isRunning ? "good" : tierTone(group.tier)), " ", h("span", { class: "sentence" }, words)),
+        h(
+          "span",
+          { class: "said" },
+          badge(plain(group.token), isRunning ? "good" : tone(group.tier)),
+          " ",
+          h("span", { class: "sentence" }, words),
+        ),
       ),
       [h("small", null, claimed(group)), " ", count(group.containers)],
       isRunning ? "" : age(group.oldest_at),
@@ -50,18 +81,27 @@ function openedGroup(group, isRunning) {
   const open = state.groups.get(group.id);
   const left = group.containers - (open.items?.length ?? 0);
   return [
-    group.advice ? h("p", { class: "advice" }, h("strong", null, "What helps: "), group.advice) : "",
+    group.advice
+      ? h("p", { class: "advice" }, h("strong", null, "What helps: "), group.advice)
+      : "",
     numbers(group.facts),
     open.trouble ? note(open.trouble, "warn") : "",
     open.items ? rows(group, open.items, isRunning) : h("p", { class: "muted" }, "Fetching…"),
     open.items && left > 0
-      ? h("p", { class: "more" }, button("Show 50 more", () => moreRows(group.id)), ` ${count(left)} of ${count(group.containers)} are not shown`)
+      ? h(
+          "p",
+          { class: "more" },
+          button("Show 50 more", () => moreRows(group.id)),
+          ` ${count(left)} of ${count(group.containers)} are not shown`,
+        )
       : "",
   ];
 }
 
 function rows(group, items, isRunning) {
-  const hidden = new Set(isRunning ? ["Next attempt", "Last error"] : items.some((item) => item.node) ? [] : ["Node"]);
+  const hidden = new Set(
+    isRunning ? ["Next attempt", "Last error"] : items.some((item) => item.node) ? [] : ["Node"],
+  );
   const columns = ROWS.filter(([title]) => !hidden.has(title));
   return table(
     `Containers: ${group.sentence || group.token}`,
@@ -96,5 +136,7 @@ function age(at) {
 function due(at) {
   if (!at) return "";
   const left = seconds(at) - now();
-  return left > 0 ? h("span", null, `in ${duration(left)} `, h("small", null, time(at, now()))) : h("span", null, "due");
+  return left > 0
+    ? h("span", null, `in ${duration(left)} `, h("small", null, time(at, now())))
+    : h("span", null, "due");
 }

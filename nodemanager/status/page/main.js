@@ -41,9 +41,15 @@ function drawNow() {
 }
 
 function content() {
-  if (!state.session) return h("p", { class: "muted", key: "first" }, state.trouble || "Asking the management server…");
+  if (!state.session)
+    return h(
+      "p",
+      { class: "muted", key: "first" },
+      state.trouble || "Asking the management server…",
+    );
   if (!state.session.may_read) return login(draw);
-  if (!state.status) return h("p", { class: "muted", key: "first" }, state.trouble || "Asking the daemon…");
+  if (!state.status)
+    return h("p", { class: "muted", key: "first" }, state.trouble || "Asking the daemon…");
   return [banner(), h("div", { key: route, class: "view" }, view())];
 }
 
@@ -57,21 +63,45 @@ function view() {
 function banner() {
   if (!store.isStale()) return null;
   const why = state.trouble || "nothing has come from the management server";
-  return h("div", { key: "stale", class: "note bad", role: "alert" }, h("strong", null, "This is not how things are now. "), `${why}; what is shown is ${duration(store.silence())} old. The page tries again by itself.`);
+  return h(
+    "div",
+    { key: "stale", class: "note bad", role: "alert" },
+    h("strong", null, "This is not how things are now. "),
+    `${why}; what is shown is ${duration(store.silence())} old. The page tries again by itself.`,
+  );
 }
 
 function header() {
   const dispatcher = state.status?.dispatcher;
   return [
-    h("a", { class: "brand", href: "#/" }, h("img", { src: "page/icon.svg", alt: "", width: "22", height: "22" }), h("span", null, "Node manager"), dispatcher?.name ? h("small", null, dispatcher.name) : ""),
+    h(
+      "a",
+      { class: "brand", href: "#/" },
+      h("img", { src: "page/icon.svg", alt: "", width: "22", height: "22" }),
+      h("span", null, "Node manager"),
+      dispatcher?.name ? h("small", null, dispatcher.name) : "",
+    ),
     state.status ? navigation() : "",
-    h("div", { class: "tools" }, state.status ? [finder(), pulse()] : "", themeSwitch(), state.session?.may_change ? button("Log out", () => store.logOut(), { class: "quiet" }) : ""),
+    h(
+      "div",
+      { class: "tools" },
+      state.status ? [finder(), pulse()] : "",
+      themeSwitch(),
+      state.session?.may_change ? button("Log out", () => store.logOut(), { class: "quiet" }) : "",
+    ),
   ];
 }
 
 function navigation() {
-  const here = (href) => (href === "#/" ? route === "#/" || route.startsWith("#/containers") : route === href);
-  return h("nav", { "aria-label": "Views" }, VIEWS.map(([href, words]) => h("a", { key: href, href, "aria-current": here(href) ? "page" : null }, words)));
+  const here = (href) =>
+    href === "#/" ? route === "#/" || route.startsWith("#/containers") : route === href;
+  return h(
+    "nav",
+    { "aria-label": "Views" },
+    VIEWS.map(([href, words]) =>
+      h("a", { key: href, href, "aria-current": here(href) ? "page" : null }, words),
+    ),
+  );
 }
 
 function finder() {
@@ -82,11 +112,26 @@ function finder() {
     field.value = "";
     field.blur();
   };
-  return h("form", { class: "finder", role: "search", onsubmit: find }, h("input", { name: "uuid", required: true, "aria-label": "UUID of a container or a request", placeholder: "UUID of a container or request", autocomplete: "off", spellcheck: "false" }));
+  return h(
+    "form",
+    { class: "finder", role: "search", onsubmit: find },
+    h("input", {
+      name: "uuid",
+      required: true,
+      "aria-label": "UUID of a container or a request",
+      placeholder: "UUID of a container or request",
+      autocomplete: "off",
+      spellcheck: "false",
+    }),
+  );
 }
 
 function pulse() {
-  const [word, tone] = store.isStale() ? [`${duration(store.silence())} old`, "bad"] : state.isLive ? ["live", "good"] : ["connecting", "warn"];
+  const [word, tone] = store.isStale()
+    ? [`${duration(store.silence())} old`, "bad"]
+    : state.isLive
+      ? ["live", "good"]
+      : ["connecting", "warn"];
   return h("span", { class: `pulse ${tone}`, id: "pulse" }, word);
 }
 
@@ -96,17 +141,26 @@ function themeSwitch() {
     window.theme.toggle();
     draw();
   };
-  return button(isDark ? "Light" : "Dark", toggle, { class: "quiet", id: "theme", "aria-label": `Change to ${isDark ? "light" : "dark"} colours` });
+  return button(isDark ? "Light" : "Dark", toggle, {
+    class: "quiet",
+    id: "theme",
+    "aria-label": `Change to ${isDark ? "light" : "dark"} colours`,
+  });
 }
 
 function footer() {
   const status = state.status;
   if (!status) return "";
-  return [h("span", null, `arvados-node-manager ${status.Version}`), h("a", { href: "status.json" }, "status.json")];
+  return [
+    h("span", null, `arvados-node-manager ${status.Version}`),
+    h("a", { href: "status.json" }, "status.json"),
+  ];
 }
 
 function title() {
-  const waits = state.status?.work ? Object.values(state.status.work.tokens).reduce((sum, each) => sum + each, 0) : 0;
+  const waits = state.status?.work
+    ? Object.values(state.status.work.tokens).reduce((sum, each) => sum + each, 0)
+    : 0;
   const mark = store.isStale() ? "(!) " : "";
   const name = state.status?.dispatcher?.name ?? "";
   return `${mark}${waits ? `${count(waits)} waiting – ` : ""}${name ? `${name} – ` : ""}Node manager`;
@@ -125,7 +179,9 @@ function announce(words, tone) {
 function follow() {
   const before = route;
   route = location.hash || "#/";
-  const uuid = route.startsWith("#/containers/") ? decodeURIComponent(route.slice("#/containers/".length)) : "";
+  const uuid = route.startsWith("#/containers/")
+    ? decodeURIComponent(route.slice("#/containers/".length))
+    : "";
   store.openStory(uuid);
   draw();
   if (before && before !== route) {

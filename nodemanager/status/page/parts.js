@@ -21,12 +21,13 @@ const TONES = {
   alive: "good",
 };
 
-export function badge(word, tone = TONES[word] ?? "calm") {
-  return h("span", { class: `badge ${tone}` }, word);
+/** How good or bad a word is: good, calm, warn or bad. */
+export function tone(word) {
+  return TONES[word] ?? "calm";
 }
 
-export function tierTone(tier) {
-  return TONES[tier] ?? "calm";
+export function badge(word, kind = tone(word)) {
+  return h("span", { class: `badge ${kind}` }, word);
 }
 
 export function time(text, now) {
@@ -39,7 +40,12 @@ export function button(words, onclick, more = {}) {
 }
 
 export function section(id, title, ...content) {
-  return h("section", { id, "aria-labelledby": `${id}-title` }, h("h2", { id: `${id}-title` }, title), content);
+  return h(
+    "section",
+    { id, "aria-labelledby": `${id}-title` },
+    h("h2", { id: `${id}-title` }, title),
+    content,
+  );
 }
 
 export function note(words, tone = "calm") {
@@ -52,8 +58,16 @@ export function containerLink(uuid) {
 
 /** Terms and what they are; entries without a value are left out. */
 export function facts(entries) {
-  const shown = entries.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return h("dl", { class: "facts" }, shown.map(([term, value]) => h("div", { key: term }, h("dt", null, term), h("dd", null, value))));
+  const shown = entries.filter(
+    ([, value]) => value !== null && value !== undefined && value !== "",
+  );
+  return h(
+    "dl",
+    { class: "facts" },
+    shown.map(([term, value]) =>
+      h("div", { key: term }, h("dt", null, term), h("dd", null, value)),
+    ),
+  );
 }
 
 /** A reason's numbers: what is wanted against the best there is. */
@@ -69,7 +83,8 @@ export function numbers(given) {
 
 function numberWords(name, value) {
   const title = h("span", { class: "muted" }, `${factName(name)} `);
-  const isPair = value !== null && typeof value === "object" && "wanted" in value && "available" in value;
+  const isPair =
+    value !== null && typeof value === "object" && "wanted" in value && "available" in value;
   if (!isPair) return [title, fact(name, value)];
   const share = value.wanted > 0 ? Math.min(1, value.available / value.wanted) : 1;
   return [

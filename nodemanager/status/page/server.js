@@ -31,7 +31,10 @@ async function call(path, options) {
     if (response.ok) throw new Refused(0, "what answers here is no management server");
   }
   if (!response.ok) {
-    throw new Refused(response.status, body?.errors?.join("; ") ?? `HTTP status ${response.status}`);
+    throw new Refused(
+      response.status,
+      body?.errors?.join("; ") ?? `HTTP status ${response.status}`,
+    );
   }
   return body;
 }

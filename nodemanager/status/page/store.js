@@ -4,7 +4,7 @@ import { Refused, read, tell } from "./server.js";
 import { seconds } from "./words.js";
 
 const STALE_SECONDS = 25; // an event comes every 10 s at least
-const POLL_SECONDS = 5; // while there are no events
+const POLL_SECONDS = 3; // while there are no events
 const STORY_SECONDS = 5;
 const PLOT_SECONDS = { hour: 10, day: 60 };
 const DISPATCHERS_SECONDS = 10;
@@ -64,7 +64,12 @@ export async function logOut() {
   await tell("logout");
   stream?.close();
   stream = null;
-  Object.assign(state, { status: null, story: null, dispatchers: null, history: { hour: null, day: null } });
+  Object.assign(state, {
+    status: null,
+    story: null,
+    dispatchers: null,
+    history: { hour: null, day: null },
+  });
   state.groups.clear();
   await askSession();
 }
@@ -118,7 +123,8 @@ export async function keepUp() {
   const needs = [];
   if (isDue(`history ${state.span}`, PLOT_SECONDS[state.span])) needs.push(readHistory());
   if (isDue("dispatchers", DISPATCHERS_SECONDS)) needs.push(readDispatchers());
-  if (state.story && isDue(`story ${state.story.uuid}`, STORY_SECONDS)) needs.push(readStory(state.story));
+  if (state.story && isDue(`story ${state.story.uuid}`, STORY_SECONDS))
+    needs.push(readStory(state.story));
   await Promise.all(needs);
   draw();
 }
@@ -173,7 +179,11 @@ async function readRows(id) {
     const items = [];
     let more = true;
     while (more && items.length < group.wanted) {
-      const part = await read("containers.json", { group: id, offset: items.length, limit: group.wanted - items.length });
+      const part = await read("containers.json", {
+        group: id,
+        offset: items.length,
+        limit: group.wanted - items.length,
+      });
       items.push(...part.items);
       more = part.items.length > 0 && items.length < part.containers;
     }
@@ -222,7 +232,10 @@ async function readStory(story) {
     ),
   ]);
   const current = story.told?.attempts.at(-1)?.uuid ?? story.uuid;
-  const log = story.told && story.told.attempts.some((each) => each.uuid === story.uuid) ? story.uuid : current;
+  const log =
+    story.told && story.told.attempts.some((each) => each.uuid === story.uuid)
+      ? story.uuid
+      : current;
   await read("log.json", { uuid: log }).then(
     (told) => Object.assign(story, { log: told, logTrouble: "" }),
     (error) => Object.assign(story, { logTrouble: error.message }),

@@ -8,12 +8,20 @@ export function table(label, columns, rows, name = "") {
     "table",
     { class: `rows ${name}`, role: "table", "aria-label": label },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(heading))),
-    h("tbody", { role: "rowgroup" }, rows.flatMap((row) => tableRow(columns, row))),
+    h(
+      "tbody",
+      { role: "rowgroup" },
+      rows.flatMap((row) => tableRow(columns, row)),
+    ),
   );
 }
 
 function heading([title, kind]) {
-  return h("th", { role: "columnheader", scope: "col", class: kind ?? null }, title || h("span", { class: "hidden" }, "actions"));
+  return h(
+    "th",
+    { role: "columnheader", scope: "col", class: kind ?? null },
+    title || h("span", { class: "hidden" }, "actions"),
+  );
 }
 
 function tableRow(columns, row) {
@@ -21,7 +29,11 @@ function tableRow(columns, row) {
     const [title, kind] = columns[index];
     const isEmpty = cell === "" || cell === null || cell === undefined;
     const classes = [kind, isEmpty ? "empty" : ""].filter(Boolean).join(" ");
-    return h("td", { role: "cell", class: classes || null, "data-label": title || null }, isEmpty ? "" : h("div", null, cell));
+    return h(
+      "td",
+      { role: "cell", class: classes || null, "data-label": title || null },
+      isEmpty ? "" : h("div", null, cell),
+    );
   });
   const shown = [h("tr", { role: "row", key: row.key, class: row.name ?? null }, cells)];
   if (row.after) {

@@ -32,9 +32,16 @@ export function clock(time, now) {
   const at = seconds(time);
   if (at === null) return "–";
   const date = new Date(at * 1000);
-  const hours = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  const hours = date.toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+  });
   const isToday = date.toDateString() === new Date(now * 1000).toDateString();
-  return isToday ? hours : `${date.toLocaleDateString([], { month: "short", day: "numeric" })} ${hours}`;
+  return isToday
+    ? hours
+    : `${date.toLocaleDateString([], { month: "short", day: "numeric" })} ${hours}`;
 }
 
 export function count(number) {
@@ -70,12 +77,17 @@ export function plain(token) {
 
 /** A fact's number: bytes are told as such. */
 export function fact(name, value) {
-  if (typeof value !== "number") return typeof value === "object" ? JSON.stringify(value) : String(value);
+  if (typeof value !== "number")
+    return typeof value === "object" ? JSON.stringify(value) : String(value);
   if (name.endsWith("_bytes")) return bytes(value);
   if (name.endsWith("_seconds")) return duration(value);
   return count(value);
 }
 
 export function factName(name) {
-  return name.replace(/_(bytes|seconds)$/, "").replaceAll("_", " ").replace(/^ram$/, "RAM").replace(/^gpus$/, "GPUs");
+  return name
+    .replace(/_(bytes|seconds)$/, "")
+    .replaceAll("_", " ")
+    .replace(/^ram$/, "RAM")
+    .replace(/^gpus$/, "GPUs");
 }
