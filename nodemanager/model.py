@@ -265,6 +265,8 @@ class Container:
     """0 means no limit."""
     hold: bool = False
     """Not to be claimed until an operator releases it."""
+    hold_reason: str = ""
+    """Who holds it and why; empty in records of before there was such a word."""
     error: str = ""
     """`runtime_status.error`: for a queued retry, how the attempt before it ended."""
     properties: Properties = ()
@@ -294,6 +296,7 @@ class Container:
             preemptible=bool(scheduling.get("preemptible")),
             max_run_seconds=int(scheduling.get("max_run_time") or 0),
             hold=bool(record.get("hold")),
+            hold_reason=str(record.get("hold_reason") or ""),
             error=str((record.get("runtime_status") or {}).get("error") or ""),
             properties=properties_of(scheduling),
             avoid=record.get("avoid_dispatcher"),

@@ -35,6 +35,7 @@ CONTAINER_FIELDS = (
     "attempt",
     "temp_fails",
     "hold",
+    "hold_reason",
     "avoid_dispatcher",
     "avoid_until",
     "dispatcher",

@@ -92,7 +92,7 @@ def explain_unclaimed(container: Container, claimer: Claimer, now: float) -> Rea
     if misfit := explain_misfit(container, claimer.capabilities, now):
         return misfit
     if container.hold:
-        return on_hold(container.error, now)
+        return on_hold(container, now)
     if claimer.paused:
         return Reason(
             ReasonToken.CLAIMS_PAUSED,

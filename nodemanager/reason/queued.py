@@ -10,9 +10,10 @@ EXPLAINED = 1000
 """Queued containers of which each dispatcher says at every turn why it does not claim them: the most urgent ones."""
 
 
-def on_hold(error: str, now: float) -> Reason:
-    """It waits for a release; `error` says how the attempt before it ended, if that is why."""
-    why = f": {error}" if error else ""
+def on_hold(container: Container, now: float) -> Reason:
+    """It waits for a release: in the words of who holds it, or how the attempt before it ended, if that is why."""
+    words = container.hold_reason or container.error
+    why = f": {words}" if words else ""
     return Reason(ReasonToken.ON_HOLD, f"it is on hold{why}", since=now)
 
 
@@ -54,7 +55,7 @@ def unsaid(container: Container, now: float, dispatchers: int | None = None) -> 
     if container.state is ContainerState.LOCKED:
         return Reason(ReasonToken.SUBMITTING, "it is claimed, and on its way", since=since)
     if container.hold:
-        return on_hold(container.error, since)
+        return on_hold(container, since)
     if container.run_after is not None and container.run_after > now:
         return delayed(container.error, container.temp_fails, container.run_after, since)
     return _not_seen(dispatchers, since)

@@ -196,6 +196,7 @@ def _next_of(
             None if successor.delay_seconds is None else tx.after(successor.delay_seconds)
         ),
         "hold": successor.hold,
+        "hold_reason": _how(ended) if successor.hold else "",
         "avoid_dispatcher": successor.avoid_dispatcher,
         "avoid_until": tx.after(successor.avoid_seconds) if successor.avoid_dispatcher else None,
         "runtime_status": status,

@@ -163,6 +163,7 @@ def _report(tx: Transaction, row: Row, attributes: dict[str, Any], role: Role) -
     by_dispatcher = role == "dispatcher"
     if target is state:
         if role == "root" and row["hold"] and columns.get("hold") is False:
+            columns["hold_reason"] = ""
             tx.topics.add(QUEUE_TOPIC)
         return change(tx, row, columns, by_dispatcher=by_dispatcher)
     if target.is_final:

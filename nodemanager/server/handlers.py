@@ -16,6 +16,7 @@ from nodemanager.server import (
     records,
     requests,
     users,
+    waiting,
 )
 from nodemanager.server.annotations import annotate
 from nodemanager.server.prune import prune
@@ -44,6 +45,9 @@ HANDLERS: Mapping[str, Handler] = {
     "containers.update_priority": containers.update_priority,
     "containers.secret_mounts": containers.secret_mounts,
     "containers.annotate": annotate,
+    "containers.hold": waiting.hold,
+    "containers.release": waiting.release,
+    "containers.retry_now": waiting.retry_now,
     "dispatchers.get": records.get,
     "dispatchers.create": dispatchers.create,
     "dispatchers.ping": dispatchers.ping,

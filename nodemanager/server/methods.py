@@ -237,6 +237,19 @@ def _containers() -> Iterator[Method]:
             doc=doc,
         )  # fmt: skip
     yield Method(
+        resource, "hold", "POST", "containers/{uuid}/hold", "containers.hold", (_UUID, _REASON),
+        body=True,
+        doc="While it is Queued: nobody claims it before it is released; whoever waits reads why.",
+    )  # fmt: skip
+    for name, doc in (
+        ("release", "It may be claimed again, whoever put it on hold."),
+        ("retry_now", "It does not wait any longer for the time after a TempFail. Its owner may."),
+    ):
+        yield Method(
+            resource, name, "POST", f"containers/{{uuid}}/{name}", f"containers.{name}", (_UUID,),
+            doc=doc,
+        )  # fmt: skip
+    yield Method(
         resource, "secret_mounts", "GET", "containers/{uuid}/secret_mounts",
         "containers.secret_mounts", (_UUID,),
         doc="The mounts that only the container's own token may read.",
