@@ -18,7 +18,7 @@ FINE_SPAN_SECONDS = 3600.0
 COARSE_SECONDS = 120.0
 """So much time is one sample, for `COARSE_SPAN_SECONDS`."""
 COARSE_SPAN_SECONDS = 86400.0
-MEMORY_BYTES = 600 * 1024
+MEMORY_BYTES = 400 * 1024
 """What a full history takes, at most."""
 
 _FINE = round(FINE_SPAN_SECONDS / FINE_SECONDS)

@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -266,7 +266,18 @@ class Client:
         return parts.hostname, parts.port
 
     def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """One call, on a connection of its own. Underscores in names of headers are dashes."""
+        """One call that is answered in JSON. Underscores in names of headers are dashes."""
+        answer = self._send(method, path, body, headers)
+        return replace(answer, body=json.loads(answer.body) if answer.body else None)
+
+    def fetch(self, path: str, **headers: str) -> Answer:
+        """One call whose answer is whatever it is."""
+        return self._send("GET", path, None, headers)
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        """On a connection of its own."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token is not None:
             named.setdefault("Authorization", f"Bearer {self.token}")
@@ -278,7 +289,7 @@ class Client:
         finally:
             connection.close()
         received = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, json.loads(content) if content else None, received)
+        return Answer(response.status, content, received)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.send("GET", path, None, **headers)

@@ -19,7 +19,11 @@ const COLUMNS = [
 export function dispatchers() {
   const told = state.dispatchers;
   if (!told)
-    return section("dispatchers", "Dispatchers", h("p", { class: "muted" }, "Asking the API…"));
+    return section(
+      "dispatchers",
+      "Dispatchers",
+      h("p", { class: "muted" }, "Asking the API\u2026"),
+    );
   const mine = state.status.dispatcher?.uuid;
   return section(
     "dispatchers",

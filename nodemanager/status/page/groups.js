@@ -86,7 +86,7 @@ function openedGroup(group, isRunning) {
       : "",
     numbers(group.facts),
     open.trouble ? note(open.trouble, "warn") : "",
-    open.items ? rows(group, open.items, isRunning) : h("p", { class: "muted" }, "Fetching…"),
+    open.items ? rows(group, open.items, isRunning) : h("p", { class: "muted" }, "Fetching\u2026"),
     open.items && left > 0
       ? h(
           "p",
@@ -120,7 +120,7 @@ function containerCells(item) {
     State: badge(item.state),
     Priority: count(item.priority),
     Attempt: count(item.attempt),
-    Wants: `${count(item.cores)} × ${bytes(item.ram_bytes)}${item.gpus ? ` + ${item.gpus} GPU` : ""}`,
+    Wants: `${count(item.cores)} \u00d7 ${bytes(item.ram_bytes)}${item.gpus ? ` + ${item.gpus} GPU` : ""}`,
     Age: age(item.created_at),
     "Next attempt": due(item.next_attempt_at),
     Node: item.node,

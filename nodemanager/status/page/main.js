@@ -45,11 +45,11 @@ function content() {
     return h(
       "p",
       { class: "muted", key: "first" },
-      state.trouble || "Asking the management server…",
+      state.trouble || "Asking the management server\u2026",
     );
   if (!state.session.may_read) return login(draw);
   if (!state.status)
-    return h("p", { class: "muted", key: "first" }, state.trouble || "Asking the daemon…");
+    return h("p", { class: "muted", key: "first" }, state.trouble || "Asking the daemon\u2026");
   return [banner(), h("div", { key: route, class: "view" }, view())];
 }
 
@@ -163,7 +163,7 @@ function title() {
     : 0;
   const mark = store.isStale() ? "(!) " : "";
   const name = state.status?.dispatcher?.name ?? "";
-  return `${mark}${waits ? `${count(waits)} waiting – ` : ""}${name ? `${name} – ` : ""}Node manager`;
+  return `${mark}${waits ? `${count(waits)} waiting \u2013 ` : ""}${name ? `${name} \u2013 ` : ""}Node manager`;
 }
 
 // What was done, or was not, for eyes and for screen readers.

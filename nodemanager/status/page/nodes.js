@@ -166,7 +166,7 @@ function nodeRow(node) {
         h(
           "small",
           { class: "uuid" },
-          ` ${[node.host === node.name ? "" : node.host, node.cloud_id].filter(Boolean).join(" · ")}`,
+          ` ${[node.host === node.name ? "" : node.host, node.cloud_id].filter(Boolean).join(" \u00b7 ")}`,
         ),
       ],
       [badge(node.phase), behaves, inScheduler],
@@ -233,7 +233,7 @@ function verbs(node) {
     h(
       "span",
       { key: "kill" },
-      verb("Kill…", () => kill(node), `Kill ${node.name}`, "danger"),
+      verb("Kill\u2026", () => kill(node), `Kill ${node.name}`, "danger"),
     ),
   );
 }

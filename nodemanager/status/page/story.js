@@ -40,7 +40,7 @@ export function story() {
       ? [summary(told, current), waits(told, current), attempts(told), changes(told), log(shown)]
       : shown.trouble
         ? ""
-        : h("p", { class: "muted" }, "Asking the API…"),
+        : h("p", { class: "muted" }, "Asking the API\u2026"),
   ];
 }
 
@@ -199,7 +199,7 @@ function log(shown) {
   const title = shown.log
     ? `The end of its log (at most ${bytes(shown.log.limit_bytes)})`
     : "The end of its log";
-  let content = h("p", { class: "muted" }, "Fetching…");
+  let content = h("p", { class: "muted" }, "Fetching\u2026");
   if (shown.logTrouble) content = note(`There is no log to show: ${shown.logTrouble}`);
   else if (text) content = h("pre", { tabindex: "0", "aria-label": "Log" }, text);
   else if (shown.log) content = note("It has written nothing yet.");

@@ -6,7 +6,7 @@ const DAY = 86400;
 
 /** "4 s", "3 min", "2 h 10 min", "3 d 4 h"; `seconds` may be null. */
 export function duration(seconds) {
-  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "\u2013";
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 2 * MINUTE) return `${whole} s`;
   if (whole < 2 * HOUR) return `${Math.floor(whole / MINUTE)} min`;
@@ -30,7 +30,7 @@ export function seconds(time) {
 /** The clock's time here, and the day too if it is another. */
 export function clock(time, now) {
   const at = seconds(time);
-  if (at === null) return "–";
+  if (at === null) return "\u2013";
   const date = new Date(at * 1000);
   const hours = date.toLocaleTimeString([], {
     hour: "2-digit",
@@ -64,7 +64,7 @@ export function bytes(amount) {
 
 /** A price per hour, in the currency of the config file, which has no name. */
 export function price(amount) {
-  if (amount === null || amount === undefined) return "–";
+  if (amount === null || amount === undefined) return "\u2013";
   const digits = amount > 0 && amount < 0.1 ? 4 : 2;
   return amount.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: digits });
 }
