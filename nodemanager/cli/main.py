@@ -48,7 +48,11 @@ def _run(flags: argparse.Namespace, out: Out) -> int:
         out.console.file.write(script(flags.parser, flags.shell))
         return SUCCEEDED
     command: Command = flags.command
-    return command.run(find_site(flags.config), flags, out)
+    site = find_site(flags.config)
+    try:
+        return command.run(site, flags, out)
+    finally:
+        site.close()
 
 
 def find_site(named: Path | None) -> Site:

@@ -102,6 +102,12 @@ class Site:
         """The directories here that have a folder for each container."""
         return tuple(path for path in (self.store, self.api_files) if path and path.is_dir())
 
+    def close(self) -> None:
+        """Let go of the connection, if there is one."""
+        made = self.__dict__.get("api")
+        if made is not None and made is not self.client:
+            made.close()
+
     def logs(self) -> ContainerLogs:
         """What reads containers' logs."""
         return ContainerLogs(self.endpoint, self.store)
