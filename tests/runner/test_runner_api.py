@@ -270,5 +270,5 @@ def test_it_imports_only_what_it_may() -> None:
     ).stdout.split()
     ours = {name.split(".")[1] for name in listed if name.startswith("nodemanager.")}
     below = {"errors", "rule", "model", "outcome", "clock", "fit", "durable"}
-    assert ours <= {"runner", *below, "mount_plan", "output_tree", "work"}
+    assert ours <= {"runner", *below, "mount_plan", "output_tree", "pieces", "work"}
     assert {"asyncio", "logging", "urllib.request", "ctypes", "shutil"}.isdisjoint(listed)
