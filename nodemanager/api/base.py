@@ -94,8 +94,11 @@ class Api(Protocol):
         """Create the dispatcher, or take up the alive one of this token and name under a new epoch."""
         ...
 
-    def ping(self, me: Identity, capabilities: Capabilities | None = None) -> DispatcherRecord:
-        """Renew the lease; new `capabilities` are stored when given."""
+    def ping(
+        self, me: Identity, capabilities: Capabilities | None = None, *, turned: bool = False
+    ) -> DispatcherRecord:
+        """Renew the lease; new `capabilities` are stored when given. `turned`: we went through our work since the
+        last time."""
         ...
 
     def claim(self, me: Identity, claim_id: str, limit: int, wait_seconds: float) -> Claims:

@@ -60,9 +60,11 @@ class ArvadosApi:
         }
         return _dispatcher(call(self._api.dispatchers().create(body={"dispatcher": attributes})))
 
-    def ping(self, me: Identity, capabilities: Capabilities | None = None) -> DispatcherRecord:
+    def ping(
+        self, me: Identity, capabilities: Capabilities | None = None, *, turned: bool = False
+    ) -> DispatcherRecord:
         """See `Api.ping`."""
-        body: dict[str, Any] = {"epoch": me.epoch}
+        body: dict[str, Any] = {"epoch": me.epoch, "turn": turned}
         if capabilities is not None:
             body["capabilities"] = capabilities.as_dict()
         return _dispatcher(call(self._api.dispatchers().ping(uuid=me.dispatcher, body=body)))

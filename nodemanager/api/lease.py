@@ -25,6 +25,7 @@ from nodemanager.api.messages import (
     Ref,
     Register,
     Registered,
+    Turned,
 )
 from nodemanager.clock import Clock
 from nodemanager.errors import ApiRefused, ApiUnavailable
@@ -63,6 +64,7 @@ class LeaseActor(ApiActor[Api]):
         self._me: Identity | None = None
         self._capabilities = Capabilities(())
         self._offer: Capabilities | None = None
+        self._turned = False
         metrics.LAST_PING.set(clock.wall())
 
     def on_receive(self, message: Any) -> None:
@@ -73,6 +75,8 @@ class LeaseActor(ApiActor[Api]):
                 self._ping()
             case Offer(capabilities):
                 self._capabilities = self._offer = capabilities
+            case Turned():
+                self._turned = True
             case PingEvery(seconds):
                 self._ping_seconds = seconds
                 if self._me is not None:
@@ -110,7 +114,7 @@ class LeaseActor(ApiActor[Api]):
             tell_if_alive(self._dispatcher, Registered(self._me, lease_until, record.paused))
         else:
             tell_if_alive(self._dispatcher, LeaseRenewed(lease_until, record.paused))
-        self._offer = None
+        self._offer, self._turned = None, False
         # A lease shorter than the configured interval is still renewed three times over.
         self._again(sent_at + min(self._ping_seconds, record.lease_seconds / 3))
 
@@ -118,7 +122,7 @@ class LeaseActor(ApiActor[Api]):
         api = self._api()
         if self._me is None:
             return api.register(self._name, self._scheduler, self._capabilities)
-        return api.ping(self._me, self._offer)
+        return api.ping(self._me, self._offer, turned=self._turned)
 
     def _refused(self, error: ApiRefused) -> None:
         if self._me is not None and error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):

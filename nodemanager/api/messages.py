@@ -39,6 +39,11 @@ class AskEvery:
 
 
 @dataclass(frozen=True, slots=True)
+class Turned:
+    """To the lease actor: we have gone through our work; say so with the next ping. Reasons are as fresh as that."""
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """To the lease actor: what we can run has changed; say so with the next ping."""
 

@@ -43,6 +43,7 @@ from nodemanager.api.messages import (
     Ref,
     Register,
     Registered,
+    Turned,
     Waiting,
 )
 from nodemanager.clock import Clock
@@ -529,6 +530,7 @@ class DispatcherActor(Actor):
         annotations = tuple(self._reasons.due())
         if annotations:
             self._to.writer.tell(Annotate(self._around.me, annotations))
+        self._to.lease.tell(Turned())
 
     def _explain_held(self, now: float) -> None:
         """Of what is claimed, its actors say why it waits; what nodes it will have, and that the scheduler does not

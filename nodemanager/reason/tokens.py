@@ -105,7 +105,13 @@ class Meaning:
 _SHORT = {
     "cores, ram_bytes, scratch_bytes, gpus": "of what is short: `wanted`, and the best `available` of any node",
 }
-_WORDS = {"word": "the scheduler's own word"}
+_WORDS = {"word": "the scheduler's own word", "details": "what it adds to it"}
+_OBSTACLES = {
+    "nodes": "for each obstacle, on how many nodes or queues",
+    "all_nodes": "how many there are",
+    "asked, offered": "of resources that are short there, in the scheduler's notation",
+}
+_COUNTS = {"nodes": "how many there are", "max_nodes": "how many the config file would allow"}
 
 TABLE: Mapping[ReasonToken, Meaning] = {
     ReasonToken.NO_NODE_FITS: Meaning(
@@ -171,7 +177,7 @@ TABLE: Mapping[ReasonToken, Meaning] = {
         "A limit of the scheduler's site is reached: jobs in all, jobs or resources of an account, of a quality of "
         "service, of a user.",
         "it goes on when jobs end; the site's administrators set this limit",
-        _WORDS,
+        {**_WORDS, **_OBSTACLES},
     ),
     ReasonToken.NODE_LIMIT: Meaning(
         Tier.LIMIT,
@@ -179,10 +185,9 @@ TABLE: Mapping[ReasonToken, Meaning] = {
         "As many nodes are there, or as much is paid per hour, as the config file allows.",
         "it is booted for when other nodes have gone; [Daemon] max_nodes is the knob",
         {
-            "nodes": "how many there are",
-            "max_nodes": "the limit",
+            **_COUNTS,
             "price": "per hour, of all nodes",
-            "max_total_price": "the limit",
+            "max_total_price": "how much the config file would allow",
         },
     ),
     ReasonToken.CLOUD_QUOTA: Meaning(
@@ -190,7 +195,7 @@ TABLE: Mapping[ReasonToken, Meaning] = {
         Knob.SITE,
         "The cloud account allows no more nodes.",
         "one more is tried now and then; a higher quota is the cloud operator's to give",
-        {"nodes": "how many there are", "max_nodes": "how many the config file would allow"},
+        _COUNTS,
     ),
     ReasonToken.NO_CAPACITY: Meaning(
         Tier.LIMIT,
@@ -204,7 +209,7 @@ TABLE: Mapping[ReasonToken, Meaning] = {
         Knob.OPERATOR,
         "Nodes came to nothing several times in a row, so that no more, or fewer, are booted.",
         "look at the nodes that failed, then release the brake",
-        {"nodes": "how many there are", "max_nodes": "how many the config file would allow"},
+        _COUNTS,
     ),
     ReasonToken.RUN_AFTER: Meaning(
         Tier.WAITING,
@@ -240,20 +245,21 @@ TABLE: Mapping[ReasonToken, Meaning] = {
         Knob.SITE,
         "What is known of the nodes is too old to boot any.",
         "see that the cloud, the scheduler and the API answer: arvados-node-manager --check",
+        _COUNTS,
     ),
     ReasonToken.WAITING_FOR_RESOURCES: Meaning(
         Tier.WAITING,
         Knob.OWNER,
         "Its job waits in the scheduler until nodes that could hold it have room, or until more urgent jobs have begun.",
         "it starts when jobs before it end; a higher priority of the request lets it pass others",
-        {**_SHORT, **_WORDS, "nodes": "for each obstacle, on how many nodes"},
+        {**_SHORT, **_WORDS, **_OBSTACLES},
     ),
     ReasonToken.SCHEDULER_WAIT: Meaning(
         Tier.WAITING,
         Knob.SITE,
         "Its job waits in the scheduler, for what the scheduler's own words say.",
         "the words are the scheduler's own: whoever runs it can tell more",
-        _WORDS,
+        {**_WORDS, **_OBSTACLES},
     ),
     ReasonToken.NODE_BOOTING: Meaning(
         Tier.WAITING,
