@@ -208,10 +208,10 @@ def _say_others(said: Sequence[SaidReason], out: Out) -> None:
 def _say_history(history: Sequence[ReasonChange], out: Out) -> None:
     out.say()
     out.say(Text("It waited for", style="bold"))
-    columns = (Column("  SINCE", right=True), Column("REASON"), Column(""))
+    columns = (Column("  SINCE"), Column("REASON"), Column(""))
     rows = [
         (
-            ago(change.at, out.now),
+            f"  {ago(change.at, out.now)}",
             "-" if change.reason is None else change.reason.token.value,
             "no reason any more" if change.reason is None else change.reason.sentence,
         )

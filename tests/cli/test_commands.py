@@ -285,6 +285,42 @@ class TestCancel:
         ]
 
 
+class TestHold:
+    def test_until_it_is_released(self, shell: Shell, harness: Harness) -> None:
+        request = harness.submit(run_after="2100-01-01T00:00:00Z")
+        container = harness.container_of(request)["uuid"]
+        assert shell.run("hold", request, "--reason", "the wrong genome") == 0
+        assert shell.out == f"{container} is on hold: the wrong genome\n"
+        harness.advance(30)
+        assert shell.run("why", request) == 0
+        assert "Why: on-hold" in shell.out
+        assert "the wrong genome" in shell.out
+        assert f"    arvados-node-manager release {request}\n" in shell.out
+        assert shell.run("release", container) == 0
+        assert harness.container_of(request)["hold"] is False
+
+    def test_what_does_not_wait_cannot_be_held(self, shell: Shell, harness: Harness) -> None:
+        request = harness.submit()
+        harness.advance(60)
+        container = harness.container_of(request)["uuid"]
+        assert shell.run("hold", container) == 1
+        assert shell.err.startswith(f"{container}: ")
+        assert "Complete" in shell.err
+
+    def test_a_backoff_is_skipped(self, shell: Shell, harness: Harness) -> None:
+        harness.program = lambda record: Program(
+            end=End(EndKind.EXITED, 75 if record["attempt"] < 4 else 0)
+        )
+        request = harness.submit()
+        harness.advance_until(lambda: harness.container_of(request)["attempt"] == 4)
+        waiting = harness.container_of(request)
+        assert waiting["state"] == "Queued"
+        assert shell.run("retry-now", request) == 0
+        assert waiting["uuid"] in shell.out
+        harness.advance(15)
+        assert harness.container_of(request)["state"] == "Complete"
+
+
 class TestDispatchers:
     def test_those_that_are_alive_and_what_they_hold(self, shell: Shell, harness: Harness) -> None:
         harness.program = sleeper(600)
