@@ -275,7 +275,8 @@ class _Short:
         if not self.best:
             return f"no {self._label}"
         of = " of " if self.attribute.endswith("bytes") else " "
-        return f"at most {self._show(self.best)}{of}{self._label}"
+        label = self._label.removesuffix("s") if self.best == 1 else self._label
+        return f"at most {self._show(self.best)}{of}{label}"
 
 
 def _shortage(needed: Resources, nodes: Sequence[Resources]) -> list[_Short]:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from nodemanager.api.connection import call, list_all, list_those
+from nodemanager.model import ContainerState
 from nodemanager.reason import Reason
+from nodemanager.reason.counting import what_counts
 
 Record = Mapping[str, Any]
 
@@ -23,13 +25,14 @@ CONTAINER_FIELDS = (
     "attempt",
     "temp_fails",
     "run_after",
+    "dispatcher",
     "started_at",
     "finished_at",
     "runtime_status",
     "log",
     "output",
 )
-LINK_FIELDS = ("uuid", "head_uuid", "properties")
+LINK_FIELDS = ("uuid", "head_uuid", "tail_uuid", "properties")
 
 
 class RequestsApi(Protocol):
@@ -47,8 +50,8 @@ class RequestsApi(Protocol):
         """Container records by uuid; unknown ones are absent."""
         ...
 
-    def reasons(self, uuids: Sequence[str]) -> dict[str, Reason]:
-        """Why containers wait, by uuid: of several dispatchers' reasons the mildest."""
+    def reasons(self, containers: Mapping[str, Record]) -> dict[str, Reason]:
+        """Why they wait, by uuid: of what dispatchers say of each, what counts."""
         ...
 
     def set_priority(self, uuid: str, priority: int) -> None:
@@ -78,16 +81,22 @@ class ArvadosRequests:
         found = list_those(self._api.containers(), "uuid", uuids, [], CONTAINER_FIELDS)
         return {record["uuid"]: record for record in found}
 
-    def reasons(self, uuids: Sequence[str]) -> dict[str, Reason]:
+    def reasons(self, containers: Mapping[str, Record]) -> dict[str, Reason]:
         """See `RequestsApi.reasons`."""
-        found: dict[str, Reason] = {}
+        said: dict[str, dict[str, Reason]] = {}
         ours = [["link_class", "=", "dispatch"]]
-        for link in list_those(self._api.links(), "head_uuid", uuids, ours, LINK_FIELDS):
-            reason = Reason.from_dict(link["properties"])
-            before = found.get(link["head_uuid"])
-            if before is None or reason.tier.value > before.tier.value:
-                found[link["head_uuid"]] = reason
-        return found
+        for link in list_those(self._api.links(), "head_uuid", list(containers), ours, LINK_FIELDS):
+            by = said.setdefault(link["head_uuid"], {})
+            by[link["tail_uuid"]] = Reason.from_dict(link["properties"])
+        counting = {
+            uuid: what_counts(
+                reasons,
+                ContainerState(containers[uuid]["state"]),
+                containers[uuid].get("dispatcher"),
+            )
+            for uuid, reasons in said.items()
+        }
+        return {uuid: found[0][1] for uuid, found in counting.items() if found}
 
     def set_priority(self, uuid: str, priority: int) -> None:
         """See `RequestsApi.set_priority`."""

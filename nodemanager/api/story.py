@@ -15,6 +15,7 @@ from nodemanager.clock import Clock, SystemClock
 from nodemanager.errors import ApiRefused
 from nodemanager.model import UUID_INFIX, Container, ContainerState, format_time, parse_time
 from nodemanager.reason import Reason
+from nodemanager.reason.counting import what_counts
 from nodemanager.reason.queued import unsaid
 
 MOST_ATTEMPTS = 200
@@ -288,20 +289,21 @@ def _said(resource: Any, record: _Record, now: float) -> tuple[SaidReason, ...]:
         return ()
     about = [["link_class", "=", "dispatch"], ["head_uuid", "=", container.uuid]]
     links = list_all(resource.links(), about, ("uuid", "tail_uuid", "properties"))
-    reasons = {link["tail_uuid"]: _reason(link["properties"]) for link in links}
-    alive_too = [["uuid", "in", sorted(reasons)]] if reasons else [["state", "=", "alive"]]
-    found = list_all(resource.dispatchers(), alive_too, ("uuid", "name", "last_turn_at"))
+    read = {link["tail_uuid"]: _reason(link["properties"]) for link in links}
+    known = {tail: reason for tail, reason in read.items() if reason is not None}
+    counting = what_counts(known, container.state, container.dispatcher)
+    tails = [tail for tail, _ in counting]
+    asked = [["uuid", "in", tails]] if tails else [["state", "=", "alive"]]
+    found = list_all(resource.dispatchers(), asked, ("uuid", "name", "last_turn_at"))
     dispatchers = {record["uuid"]: record for record in found}
+    if not counting:
+        return (SaidReason("", "", unsaid(container, now, len(dispatchers))),)
     said = []
-    for tail, reason in reasons.items():
+    for tail, reason in counting:
         by = dispatchers.get(tail, {})
-        if reason is not None:
-            turn = _seconds(by.get("last_turn_at"))
-            said.append(SaidReason(tail, by.get("name") or "", reason, turn))
-    if not said:
-        alive = None if reasons else len(dispatchers)
-        return (SaidReason("", "", unsaid(container, now, alive)),)
-    return tuple(sorted(said, key=lambda each: (-each.reason.tier.value, each.dispatcher)))
+        turn = _seconds(by.get("last_turn_at"))
+        said.append(SaidReason(tail, by.get("name") or "", reason, turn))
+    return tuple(said)
 
 
 def _history(resource: Any, containers: Collection[str]) -> tuple[ReasonChange, ...]:

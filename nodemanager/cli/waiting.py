@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from nodemanager.api.connection import list_all, list_those
 from nodemanager.cli.site import Site
 from nodemanager.model import Container, ContainerState, DispatcherState, format_time, parse_time
 from nodemanager.reason import Reason
+from nodemanager.reason.counting import what_counts
 from nodemanager.reason.queued import unsaid
 from nodemanager.status.groups import user_priority
 from nodemanager.status.waits import due_at
@@ -31,7 +32,7 @@ _FIELDS = (
     "mounts",
     "runtime_status",
 )
-_LINK_FIELDS = ("uuid", "head_uuid", "properties")
+_LINK_FIELDS = ("uuid", "head_uuid", "tail_uuid", "properties")
 _LIVE = (ContainerState.QUEUED, ContainerState.LOCKED, ContainerState.RUNNING)
 
 
@@ -88,7 +89,7 @@ def list_live(site: Site, now: float) -> list[Listed]:
     alive = None
     if any(record["uuid"] not in reasons for record in records):
         alive = _alive(site)
-    found = [listed(record, reasons.get(record["uuid"]), now, alive) for record in records]
+    found = [listed(record, reasons.get(record["uuid"], {}), now, alive) for record in records]
     return sorted(found, key=lambda item: (-item.container.priority, item.container.created_at))
 
 
@@ -125,22 +126,18 @@ def _named(item: Listed, request: Mapping[str, Any] | None) -> Listed:
 
 
 def listed(
-    record: Mapping[str, Any], said: Reason | None, now: float, alive: int | None = None
+    record: Mapping[str, Any], said: Mapping[str, Reason], now: float, alive: int | None = None
 ) -> Listed:
-    """A container's record, and the mildest that dispatchers said of it; `alive` is how many of these are."""
+    """A container's record, and what each dispatcher said of it; `alive` is how many of these are."""
     container = Container.from_record(record)
     runs = container.state is ContainerState.RUNNING
+    counting = what_counts(said, container.state, container.dispatcher)
     return Listed(
         container=container,
-        reason=None if runs else said or unsaid(container, now, alive),
+        reason=None if runs else counting[0][1] if counting else unsaid(container, now, alive),
         node=str((record.get("runtime_status") or {}).get("node") or ""),
         started_at=parse_time(record["started_at"]) if record.get("started_at") else None,
     )
-
-
-def mildest(reasons: Iterable[Reason]) -> Reason | None:
-    """What counts of several dispatchers' reasons: if one can run it, it fits."""
-    return max(reasons, key=lambda reason: reason.tier.value, default=None)
 
 
 def _alive(site: Site) -> int:
@@ -154,9 +151,9 @@ def _records(api: Any) -> list[Mapping[str, Any]]:
     return list(list_all(api.containers(), filters, _FIELDS))
 
 
-def _reasons(api: Any) -> dict[str, Reason]:
-    """The mildest reason of each container of which one is said."""
-    found: dict[str, Reason] = {}
+def _reasons(api: Any) -> dict[str, dict[str, Reason]]:
+    """By container what each dispatcher says of it."""
+    found: dict[str, dict[str, Reason]] = {}
     ours = [["link_class", "=", "dispatch"]]
     for link in list_all(api.links(), ours, _LINK_FIELDS):
         try:
@@ -164,7 +161,5 @@ def _reasons(api: Any) -> dict[str, Reason]:
         except (KeyError, ValueError, TypeError):
             # Said by a newer dispatcher than this command, or by no dispatcher at all.
             continue
-        best = mildest(r for r in (found.get(link["head_uuid"]), reason) if r is not None)
-        if best is not None:
-            found[link["head_uuid"]] = best
+        found.setdefault(link["head_uuid"], {})[link["tail_uuid"]] = reason
     return found

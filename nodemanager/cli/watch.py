@@ -118,7 +118,7 @@ def _look(api: Any, wanted: Sequence[str], now: float) -> list[Watched]:
     of_request = {uuid: str(r["container_uuid"] or "") for uuid, r in requests.items()}
     current = {uuid: of_request.get(uuid, uuid if uuid not in asked else "") for uuid in wanted}
     containers = calls.containers(sorted(set(filter(None, current.values()))))
-    waiting = [u for u, record in containers.items() if record["state"] in ("Queued", "Locked")]
+    waiting = {u: r for u, r in containers.items() if r["state"] in ("Queued", "Locked")}
     reasons = calls.reasons(waiting) if waiting else {}
     found = []
     for uuid in wanted:

@@ -26,12 +26,13 @@ Every container that is Queued or Locked has one current reason:
       "next_attempt_at": null
     }
 
-- `tier`: how bad it is. Of what several dispatchers say the mildest is shown: if one can run it, it fits.
+- `tier`: how bad it is. Of what several dispatchers say of a queued container the mildest is shown: if one can run it, it fits. Once
+  it is claimed, only the words of its own dispatcher count.
 - `facts`: numbers, in bytes and counts: of a resource what is `wanted` and the best that is `available`.
 - `advice`: what to do, and with which knob; empty where only time helps.
 - `knob`: who can do it. The table says whose it is as a rule; a reason may know better.
-- `since`: when it began. How fresh it is, is the `last_turn_at` of the dispatcher that says it (the link's `tail_uuid`): a reason is
-  written when it changes, and holds until it does.
+- `since`: when it began. A reason is written when it changes, and holds until it does: how fresh it is, is the `last_turn_at` of the
+  dispatcher that says it (the link's `tail_uuid`), which is told with every ping.
 - `next_attempt_at`: when it is tried again by itself, where that is known.
 
 `containers.annotate` refuses tokens that the server does not know: where the API server is a process of its own, it is
@@ -39,7 +40,7 @@ upgraded before the dispatchers.
 
 ## Who says it
 
-- **Queued.** Each dispatcher looks at the 1,000 most urgent queued containers at every turn (`[Dispatch] claim_poll`), and says of each
+- **Queued.** Each dispatcher looks at the 1,000 most urgent queued containers at every turn (`[Dispatch] poll_time`), and says of each
   why it does not claim it; one without a word is about to be claimed. A container that has more urgent ones before it than that has
   no link, or `not-seen`: it is looked at when its turn comes nearer. So 100,000 queued containers cost no more than 1,000, and nobody
   writes a reason about each of them whenever something changes. `not-seen` is also what readers say of a container that no dispatcher

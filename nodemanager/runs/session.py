@@ -197,11 +197,11 @@ class _Run:
             and ContainerState(standing.container["state"]).is_final
         }
         containers |= api.containers(sorted(uuids - set(containers)))
-        waiting = [
-            uuid
+        waiting = {
+            uuid: record
             for uuid, record in containers.items()
             if record["state"] in (ContainerState.QUEUED, ContainerState.LOCKED)
-        ]
+        }
         reasons = api.reasons(waiting) if waiting else {}
         self._standings = [
             self._standing(standing.spec, requests, containers, reasons)

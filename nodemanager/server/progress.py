@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select
 
 from nodemanager.model import ContainerState
 from nodemanager.reason import Reason
+from nodemanager.reason.counting import what_counts
 from nodemanager.server import schema
 from nodemanager.server.access import find, lookup
 from nodemanager.server.resources import RESOURCES, Row, format_micros
@@ -24,7 +24,7 @@ _ATTEMPTS = (
     .order_by(_a.attempt)
 )
 _REASONS = (
-    select(_l.properties)
+    select(_l.tail_uuid, _l.properties)
     .where(_l.head_uuid == bindparam("container"), _l.link_class == "dispatch")
     .order_by(_l.uuid)
 )
@@ -56,7 +56,7 @@ def container_status(tx: Transaction, call: Call) -> dict[str, Any]:
         }
     words = ""
     if container["state"] in _WAITS:
-        reason = _mildest(_reasons(tx, container["uuid"]))
+        reason = _reason(tx, container)
         words = "Waiting in queue." if reason is None else reason.line(tx.now / 1_000_000)
     return {
         "uuid": container["uuid"],
@@ -67,7 +67,7 @@ def container_status(tx: Transaction, call: Call) -> dict[str, Any]:
 
 def _attempt(tx: Transaction, row: Row) -> dict[str, Any]:
     status = row["runtime_status"] or {}
-    reason = _mildest(_reasons(tx, row["uuid"])) if row["state"] in _WAITS else None
+    reason = _reason(tx, row) if row["state"] in _WAITS else None
     return {
         "attempt": row["number"],
         "container_uuid": row["uuid"],
@@ -81,11 +81,9 @@ def _attempt(tx: Transaction, row: Row) -> dict[str, Any]:
     }
 
 
-def _reasons(tx: Transaction, container_uuid: str) -> list[Reason]:
-    found = tx.conn.execute(_REASONS, {"container": container_uuid}).scalars()
-    return [Reason.from_dict(properties) for properties in found]
-
-
-def _mildest(reasons: Sequence[Reason]) -> Reason | None:
-    """What is shown of several dispatchers' reasons: if one can run it, it fits."""
-    return max(reasons, key=lambda reason: reason.tier.value, default=None)
+def _reason(tx: Transaction, container: Row) -> Reason | None:
+    """Why it waits: of what dispatchers say, what counts."""
+    found = tx.conn.execute(_REASONS, {"container": container["uuid"]}).all()
+    said = {row.tail_uuid: Reason.from_dict(row.properties) for row in found}
+    state = ContainerState(container["state"])
+    return next((r for _, r in what_counts(said, state, container["dispatcher"])), None)
