@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,11 @@ class Group:
         }
 
 
-def groups_of(found: Iterable[Listed]) -> list[Group]:
-    """The waiting ones among `found` by reason: those that need somebody first, larger groups before smaller."""
+def groups_of(found: Iterable[Listed], most_sentences: int = MOST_SENTENCES) -> list[Group]:
+    """The waiting ones among `found` by reason: those that need somebody first, larger groups before smaller.
+
+    Of a token with more than `most_sentences` different sentences the rarest are one group together.
+    """
     by_token: dict[ReasonToken, dict[tuple[str, str], list[Listed]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -59,23 +62,25 @@ def groups_of(found: Iterable[Listed]) -> list[Group]:
         if item.reason is not None:
             said = item.reason.sentence, item.reason.advice
             by_token[item.reason.token][said].append(item)
-    groups = [
+    numbers = {token: sum(map(len, said.values())) for token, said in by_token.items()}
+    return [
         group
-        for token, sentences in by_token.items()
-        for group in _groups_of_token(token, sorted(sentences.values(), key=len, reverse=True))
+        for token in sorted(numbers, key=lambda token: (token.tier.value, -numbers[token], token))
+        for group in _groups_of_token(token, by_token[token], most_sentences)
     ]
-    return sorted(groups, key=lambda group: (group.tier.value, -group.count, group.sentence))
 
 
-def _groups_of_token(token: ReasonToken, alike: Sequence[Sequence[Listed]]) -> list[Group]:
-    if len(alike) <= MOST_SENTENCES + 1:
-        return [_group(token, members) for members in alike]
-    shown = [_group(token, members) for members in alike[:MOST_SENTENCES]]
-    rest = [item for members in alike[MOST_SENTENCES:] for item in members]
-    sentences = len(alike) - MOST_SENTENCES
-    first = _group(token, rest)
-    words = f"{sentences} more sentences of this kind, such as: {first.sentence}"
-    return [*shown, _group(token, rest, words)]
+def _groups_of_token(
+    token: ReasonToken, said: Mapping[tuple[str, str], Sequence[Listed]], most: int
+) -> list[Group]:
+    """The most frequent sentences first, and in the end those that have no group of their own."""
+    alike = sorted(said, key=lambda key: (-len(said[key]), key))
+    if len(alike) <= most + 1:
+        return [_group(token, said[key]) for key in alike]
+    rest = [item for key in alike[most:] for item in said[key]]
+    others = len(alike) - most - 1
+    words = f"{alike[most][0]} (and {others} other {'sentence' if others == 1 else 'sentences'})"
+    return [*(_group(token, said[key]) for key in alike[:most]), _group(token, rest, words)]
 
 
 def _group(token: ReasonToken, members: Sequence[Listed], words: str = "") -> Group:

@@ -141,7 +141,8 @@ def _say_flowing(look: Overview, out: Out) -> None:
 
 
 def _say_waiting(look: Overview, out: Out) -> None:
-    waiting = sum(group.count for group in look.groups)
+    groups = groups_of(look.live, most_sentences=0)
+    waiting = sum(group.count for group in groups)
     if not waiting:
         _question(out, "Why does it wait?", None, "nothing waits")
         return
@@ -149,10 +150,10 @@ def _say_waiting(look: Overview, out: Out) -> None:
     columns = (Column("COUNT", right=True), Column("REASON"), Column(""))
     cells = [
         (f"{group.count:,}", group_cells(group)[0], group.sentence)
-        for group in look.groups[:MOST_GROUPS]
+        for group in groups[:MOST_GROUPS]
     ]
     out.table(columns, cells)
-    left = sum(group.count for group in look.groups[MOST_GROUPS:])
+    left = sum(group.count for group in groups[MOST_GROUPS:])
     more = f"{left:,} more, and advice" if left else "advice"
     out.say(Text(f"{more}: arvados-node-manager queue", style="dim"))
 

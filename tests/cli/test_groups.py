@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodemanager.cli.groups import MOST_SENTENCES, groups_of
+from nodemanager.cli.groups import groups_of
 from nodemanager.cli.waiting import Listed
 from nodemanager.model import Container, ContainerState, Resources
 from nodemanager.reason import Reason, ReasonToken, Tier
@@ -45,12 +45,15 @@ def test_what_needs_somebody_comes_first() -> None:
 
 
 def test_many_sentences_of_one_kind_do_not_fill_the_screen() -> None:
-    many = [listed(n, ReasonToken.SCHEDULER_WAIT, f"place {n % 40}") for n in range(400)]
+    many = [listed(n, ReasonToken.SCHEDULER_WAIT, f"place {n % 40:02d}") for n in range(401)]
     groups = groups_of(many)
-    assert len(groups) == MOST_SENTENCES + 1
-    assert sum(group.count for group in groups) == 400
-    rest = max(groups, key=lambda group: group.count)
-    assert rest.sentence.startswith("36 more sentences of this kind, such as: place ")
+    assert [group.sentence for group in groups[:3]] == ["place 00", "place 01", "place 02"]
+    assert [group.count for group in groups] == [11, 10, 10, 10, 360]
+    assert groups[-1].sentence == "place 04 (and 35 other sentences)"
+    [one] = groups_of(many, most_sentences=0)
+    assert (one.count, one.sentence) == (401, "place 00 (and 39 other sentences)")
+    two = groups_of([listed(n, ReasonToken.BACKOFF, str(n)) for n in range(2)], most_sentences=0)
+    assert two[0].sentence == "0 (and 1 other sentence)"
 
 
 def test_what_runs_waits_for_nothing() -> None:
