@@ -123,7 +123,8 @@ def test_probes_ask_what_the_management_server_answers_without_a_token(config: C
     assert (config.manage.address, config.manage.port) == ("0.0.0.0", port["containerPort"])
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         get = DAEMON[name]["httpGet"]
-        assert get == {"path": "/status.json", "port": port["name"]}
+        path = "/_health/ready" if name == "readinessProbe" else "/_health/live"
+        assert get == {"path": path, "port": port["name"]}
     probe = DAEMON["livenessProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] > config.daemon.watchdog
 
