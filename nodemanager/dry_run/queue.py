@@ -11,7 +11,7 @@ from nodemanager.api.client import CONTAINER_FIELDS, ArvadosApi
 from nodemanager.api.connection import call, list_all
 from nodemanager.dispatch.claiming import urgency
 from nodemanager.dry_run.sight import QueueSight
-from nodemanager.model import Container, parse_time
+from nodemanager.model import Container, DispatcherState, parse_time
 
 _MOST_RECORDS = 100
 
@@ -23,7 +23,9 @@ def look_at_queue(client: Any, name: str, token: str, jobs: Iterable[str]) -> Qu
     Raises `ApiError`.
     """
     api = ArvadosApi(client)
-    record = _record(client, name, token)
+    records = _records(client, name, token)
+    alive = [record for record in records if record["state"] == DispatcherState.ALIVE]
+    record = alive[-1] if alive else None
     uuid = "" if record is None else str(record["uuid"])
     held = tuple(api.held(Identity(uuid, 0))) if uuid else ()
     known = {container.uuid for container in held}
@@ -35,7 +37,8 @@ def look_at_queue(client: Any, name: str, token: str, jobs: Iterable[str]) -> Qu
         held=held,
         dispatcher=uuid,
         last_ping_at=parse_time(last_ping_at) if last_ping_at else None,
-        paused="" if record is None else str(record.get("paused") or ""),
+        # One that registers anew inherits the pause of the record before.
+        paused=str(records[-1].get("paused") or "") if records else "",
         finished_jobs=tuple(sorted(final)),
     )
 
@@ -45,12 +48,18 @@ def _queued(client: Any) -> Iterator[Container]:
     yield from map(Container.from_record, list_all(client.containers(), filters, CONTAINER_FIELDS))
 
 
-def _record(client: Any, name: str, token: str) -> dict[str, Any] | None:
-    """The record that a daemon of this name and token would take up; None when it would make one."""
-    filters: list[Any] = [["name", "=", name], ["state", "=", "alive"]]
+def _records(client: Any, name: str, token: str) -> list[dict[str, Any]]:
+    """Those of daemons of this name and token, the newest last. One that is alive would be taken up, of another the
+    next would follow."""
+    states = [DispatcherState.ALIVE.value, DispatcherState.LOST.value]
+    filters: list[Any] = [["name", "=", name], ["state", "in", states]]
     parts = token.split("/")
     if len(parts) == 3:
         # A record is taken up only by the token that made it.
         filters.append(["token_uuid", "=", parts[1]])
-    listed = call(client.dispatchers().list(filters=filters, limit=_MOST_RECORDS, count="none"))
-    return max(listed["items"], key=itemgetter("created_at"), default=None)
+    listed = call(
+        client.dispatchers().list(
+            filters=filters, order="created_at desc", limit=_MOST_RECORDS, count="none"
+        )
+    )
+    return sorted(listed["items"], key=itemgetter("created_at"))

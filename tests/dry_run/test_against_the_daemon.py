@@ -158,3 +158,17 @@ def _foreseen(made: Forecast) -> Counter[tuple[str, str]]:
     for group in made.unclaimed:
         counts[group.reason.token.value, group.reason.sentence] += group.count
     return counts
+
+
+def test_a_pause_is_known_before_the_daemon_runs_again() -> None:
+    case = Case((), nodes=(node("n1"),))
+    with Harness(nodes=case.nodes) as world:
+        world.call("dispatchers", "pause_all", body={"reason": "a backup"})
+        world.kill(world.site)
+        world.submit(**wants(1))
+        made = forecast(seen(world, case))
+        assert made.claimed == 0
+        [group] = made.unclaimed
+        world.start(world.site)
+        world.advance(20)
+        assert set(_left(world)) == {(group.reason.token.value, group.reason.sentence)}
