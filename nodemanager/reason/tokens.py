@@ -97,7 +97,7 @@ class Meaning:
     means: str
     """One sentence, for the reference."""
     advice: str = ""
-    """What to do, where the reason has nothing better; empty when nobody can do anything."""
+    """What to do, where the reason has nothing better; empty where there is nothing to do but wait."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What its numbers are, by name; not every reason has all of them."""
 
@@ -219,7 +219,7 @@ TABLE: Mapping[ReasonToken, Meaning] = {
     ),
     ReasonToken.BACKOFF: Meaning(
         Tier.WAITING,
-        Knob.OWNER,
+        Knob.NOBODY,
         "The attempt before failed for a reason of the infrastructure; the next one waits, longer each time.",
         "it is tried again by itself; arvados-node-manager retry-now UUID skips the wait",
         {"temp_fails": "attempts in a row that failed so"},
@@ -249,9 +249,9 @@ TABLE: Mapping[ReasonToken, Meaning] = {
     ),
     ReasonToken.WAITING_FOR_RESOURCES: Meaning(
         Tier.WAITING,
-        Knob.OWNER,
+        Knob.NOBODY,
         "Its job waits in the scheduler until nodes that could hold it have room, or until more urgent jobs have begun.",
-        "it starts when jobs before it end; a higher priority of the request lets it pass others",
+        "it starts when jobs before it end; a higher priority of the request lets it pass others, more nodes give room",
         {**_SHORT, **_WORDS, **_OBSTACLES},
     ),
     ReasonToken.SCHEDULER_WAIT: Meaning(

@@ -30,7 +30,7 @@ class Reason:
 
     def __post_init__(self) -> None:
         """No reason is without advice where somebody can do something."""
-        if not self.advice and self.knob is not Knob.NOBODY:
+        if not self.advice and self.whose is not Knob.NOBODY:
             object.__setattr__(self, "advice", self.token.advice)
         if self.whose is self.token.knob:
             object.__setattr__(self, "whose", None)

@@ -324,7 +324,7 @@ def test_every_reason_appears(token: ReasonToken) -> None:
         said = said_of(world, request)
         reason = said.reason
         assert reason.token is token
-        assert bool(reason.advice) is (reason.knob is not Knob.NOBODY)
+        assert reason.advice or reason.knob is Knob.NOBODY
         assert set(reason.facts) <= known_facts(token), "the table names every fact"
         assert reason.since <= world.clock.wall()
         if said.dispatcher:

@@ -23,7 +23,7 @@ def test_every_token_is_in_the_table_worst_first() -> None:
 def test_a_token_says_what_it_means_and_who_can_do_what(token: ReasonToken) -> None:
     meaning = TABLE[token]
     assert re.fullmatch(r"[A-Z].*\.", meaning.means)
-    assert bool(meaning.advice) is (meaning.knob is not Knob.NOBODY)
+    assert meaning.advice or meaning.knob is Knob.NOBODY
     assert not meaning.advice.endswith(".")
 
 

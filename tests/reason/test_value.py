@@ -34,7 +34,7 @@ def test_links_of_older_versions_are_read(reason: Reason) -> None:
 @given(st.sampled_from(ReasonToken))
 def test_there_is_advice_where_somebody_can_do_something(token: ReasonToken) -> None:
     reason = Reason(token, "it waits")
-    assert bool(reason.advice) is (reason.knob is not Knob.NOBODY)
+    assert reason.advice or reason.knob is Knob.NOBODY
     assert reason.knob is token.knob
     assert Reason(token, "it waits", advice="do this").advice == "do this"
 

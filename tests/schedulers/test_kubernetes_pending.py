@@ -57,7 +57,7 @@ def test_each_obstacle_is_known_in_the_words_of_several_versions(name: str, word
     assert sum(reason.facts["nodes"].values()) == reason.facts["all_nodes"] == 3
     assert reason.sentence.startswith("its job waits in the queue: of 3 nodes 3 ")
     assert obstacle.sentence.partition("{")[0].strip() in reason.sentence
-    assert bool(reason.advice) is (reason.knob is not Knob.NOBODY)
+    assert reason.advice or reason.knob is Knob.NOBODY
 
 
 def test_every_obstacle_has_an_example() -> None:
@@ -137,7 +137,7 @@ def test_what_a_kubelet_says(word: str, message: str, token: ReasonToken, knob: 
     assert (reason.token, reason.knob) == (token, knob)
     assert "k1" in reason.sentence
     assert message in reason.sentence
-    assert bool(reason.advice) is (knob is not Knob.NOBODY)
+    assert reason.advice or knob is Knob.NOBODY
 
 
 def test_a_deleted_pod_is_on_its_way_out() -> None:

@@ -172,7 +172,7 @@ class TestReasons:
         assert reason.sentence == f"its job waits in the queue: {Reader().reason(word)}"
         assert reason.token is REASONS[word].token
         assert reason.facts == {"word": word}
-        assert bool(reason.advice) is (reason.knob is not Knob.NOBODY)
+        assert reason.advice or reason.knob is Knob.NOBODY
 
     def test_which_nodes_are_meant_is_told(self) -> None:
         words = Reader().reason("ReqNodeNotAvail, UnavailableNodes:n[1-2]")
