@@ -183,8 +183,8 @@ class DispatcherActor(Actor):
                 # The scheduler's actor has logged it.
                 self._scheduler_error = error
             case Registered(me, lease_until, paused):
-                self._see_pause(paused)
                 self._begin(me, lease_until)
+                self._see_pause(paused)
             case LeaseRenewed(lease_until, paused):
                 self._see_pause(paused)
                 self._renew(lease_until)
@@ -197,7 +197,8 @@ class DispatcherActor(Actor):
                 if self._is_me(me):
                     self._compare(containers)
             case Claimed(me, containers, paused):
-                self._see_pause(paused)
+                if self._is_me(me):
+                    self._see_pause(paused)
                 self._take_claimed(me, containers)
             case Changed(_, containers):
                 self._pass_on(containers)
@@ -388,9 +389,15 @@ class DispatcherActor(Actor):
         if why == self._paused:
             return
         if why:
-            log.warning("claims are paused: %s", why, extra={"action": "claims_paused"})
+            log.warning(
+                "claims are paused: %s",
+                why,
+                extra={"action": "dispatcher_paused", "dispatcher": self._uuid},
+            )
         else:
-            log.info("claims go on", extra={"action": "claims_resumed"})
+            log.info(
+                "claims go on", extra={"action": "dispatcher_resumed", "dispatcher": self._uuid}
+            )
         self._paused = why
 
     def _compare(self, held: tuple[Container, ...]) -> None:

@@ -9,7 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Text, case, cast, func, literal, null, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Float,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+)
 
 from nodemanager.model import UUID_INFIX
 from nodemanager.server import schema
@@ -79,12 +91,35 @@ def _paused() -> ColumnElement[Any]:
     return func.coalesce(own, of_all.scalar_subquery(), "")
 
 
+def _lease_seconds() -> ColumnElement[Any]:
+    left = cast(_dispatchers.lease_ends_at - func.api_now(), Float) / float(_SECOND)
+    return case((_dispatchers.state == "alive", left), else_=0.0)
+
+
+def _held(*states: str) -> ColumnElement[Any]:
+    """How many containers it has in these states."""
+    held = schema.containers.c
+    return (
+        select(func.count())
+        .where(
+            held.dispatcher == _dispatchers.uuid,
+            or_(*(held.state == state for state in states)),
+        )
+        .correlate(schema.dispatchers)
+        .scalar_subquery()
+    )
+
+
 def _of(*computed: Computed) -> Mapping[str, Computed]:
     return {each.field.name: each for each in computed}
 
 
 def _text(name: str, expression: ColumnElement[Any], doc: str) -> Computed:
     return Computed(Field(name, FieldType.STRING, doc=doc), expression)
+
+
+def _number(name: str, expression: ColumnElement[Any], doc: str) -> Computed:
+    return Computed(Field(name, FieldType.INTEGER, doc=doc), expression)
 
 
 COMPUTED: Mapping[str, Mapping[str, Computed]] = {
@@ -94,6 +129,14 @@ COMPUTED: Mapping[str, Mapping[str, Computed]] = {
             _paused(),
             "Who paused its claims, or those of all, and why; empty: it claims.",
         ),
+        Computed(
+            Field("lease_seconds", FieldType.FLOAT, doc="How long it may stay silent from now on."),
+            _lease_seconds(),
+        ),
+        _number(
+            "live_containers", _held("Locked", "Running"), "How many it has claimed that go on."
+        ),
+        _number("running_containers", _held("Running"), "How many of them run."),
     ),
     "links": _of(
         _text("head_kind", _kind(schema.links.c.head_uuid), "What `head_uuid` names."),

@@ -20,6 +20,7 @@ from nodemanager.server import (
 )
 from nodemanager.server.annotations import annotate
 from nodemanager.server.prune import prune
+from nodemanager.server.summary import summary
 from nodemanager.server.transaction import Handler
 
 HANDLERS: Mapping[str, Handler] = {
@@ -45,6 +46,7 @@ HANDLERS: Mapping[str, Handler] = {
     "containers.update_priority": containers.update_priority,
     "containers.secret_mounts": containers.secret_mounts,
     "containers.annotate": annotate,
+    "containers.summary": summary,
     "containers.hold": waiting.hold,
     "containers.release": waiting.release,
     "containers.retry_now": waiting.retry_now,

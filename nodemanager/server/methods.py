@@ -213,6 +213,10 @@ def _containers() -> Iterator[Method]:
         doc="The dispatcher's containers that others changed since `cursor`.",
     )  # fmt: skip
     yield Method(
+        resource, "summary", "GET", "containers/summary", "containers.summary",
+        doc="How many there are by state and by why they wait, and for how long the oldest has.",
+    )  # fmt: skip
+    yield Method(
         resource, "current", "GET", "containers/current", "containers.current", (_SELECT,),
         doc="The container this token belongs to.",
     )  # fmt: skip

@@ -12,10 +12,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
-from nodemanager.server.schema import IS_QUEUED, containers, dispatchers
+from nodemanager.model import ContainerState
+from nodemanager.reason import ReasonToken
+from nodemanager.server.schema import dispatchers
 from nodemanager.server.service import Service
+from nodemanager.server.summary import Summary, summarise
 from nodemanager.server.sweep import SweepReport
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -24,17 +27,7 @@ _PREFIX = "arvados_dispatch_api"
 # A claim takes a millisecond, a list of 1,000 some tens; the last ones are for a database that is away.
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 20)
 
-_c = containers.c
 _d = dispatchers.c
-_WAITING = select(func.count()).select_from(containers).where(IS_QUEUED)
-_HELD = (
-    select(_c.state, func.count().label("number"))
-    .where(
-        _c.dispatcher.in_(select(_d.uuid).where(_d.state == "alive")),
-        _c.state.in_(("Locked", "Running")),
-    )
-    .group_by(_c.state)
-)
 _ALIVE = select(_d.name, func.max(_d.last_ping_at)).where(_d.state == "alive").group_by(_d.name)
 
 
@@ -107,18 +100,12 @@ class _Queue(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """The unfinished containers by state, and for how long dispatchers have been silent."""
+        """What is unfinished and why it waits, and for how long dispatchers have been silent."""
         with self._database.read() as conn:
-            counts = {"Queued": conn.execute(_WAITING).scalar_one(), "Locked": 0, "Running": 0}
-            counts |= {row.state: row.number for row in conn.execute(_HELD)}
-            alive = conn.execute(_ALIVE).all()
             now = self._database.now(conn)
-        states = GaugeMetricFamily(
-            f"{_PREFIX}_containers", "Unfinished containers by state.", labels=["state"]
-        )
-        for state, count in counts.items():
-            states.add_metric([state], count)
-        yield states
+            queue = summarise(conn, now, true())
+            alive = conn.execute(_ALIVE).all()
+        yield from _of_queue(queue)
         silence = GaugeMetricFamily(
             f"{_PREFIX}_dispatcher_silence_seconds",
             "Seconds since the last ping of each dispatcher that is alive.",
@@ -127,3 +114,36 @@ class _Queue(Collector):
         for name, last_ping_at in alive:
             silence.add_metric([name], (now - last_ping_at) / 1_000_000)
         yield silence
+
+
+def _of_queue(queue: Summary) -> Iterable[Metric]:
+    """All states and all reasons, 0 as well: a rule about one that is not there would never fire."""
+    states = GaugeMetricFamily(
+        f"{_PREFIX}_containers", "Unfinished containers by state.", labels=["state"]
+    )
+    for state in (ContainerState.QUEUED, ContainerState.LOCKED):
+        states.add_metric([state.value], queue.number(state))
+    states.add_metric([ContainerState.RUNNING.value], queue.running)
+    yield states
+    numbers = GaugeMetricFamily(
+        f"{_PREFIX}_queued_containers",
+        "Queued containers by the token of the reason for which they wait.",
+        labels=["reason"],
+    )
+    waits = GaugeMetricFamily(
+        f"{_PREFIX}_oldest_wait_seconds",
+        "By reason, for how long the oldest Queued container could have run, by its creation or run_after.",
+        labels=["reason"],
+    )
+    queued = {w.reason: w for w in queue.waiting if w.state == ContainerState.QUEUED}
+    for token in ReasonToken:
+        found = queued.get(token)
+        numbers.add_metric([token.value], 0 if found is None else found.containers)
+        waits.add_metric([token.value], 0.0 if found is None else found.oldest_wait_seconds)
+    yield numbers
+    yield waits
+    yield GaugeMetricFamily(
+        f"{_PREFIX}_claims_paused",
+        "1 while the claims of all dispatchers are paused.",
+        value=float(bool(queue.paused)),
+    )

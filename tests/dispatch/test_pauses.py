@@ -84,8 +84,8 @@ def test_it_says_once_that_it_is_paused_and_once_that_it_goes_on(
     resume(world)
     world.advance(60)
     actions = [getattr(each, "action", "") for each in caplog.records]
-    assert actions.count("claims_paused") == 1
-    assert actions.count("claims_resumed") == 1
+    assert actions.count("dispatcher_paused") == 1
+    assert actions.count("dispatcher_resumed") == 1
 
 
 def test_what_runs_goes_on_when_the_database_has_forgotten_the_last_start(world: Harness) -> None:

@@ -298,6 +298,7 @@ def test_metrics(
         _, task = await held(app, {**claim_body, "claim_id": "d"})
         await asyncio.to_thread(commit, service)
         assert (await task)[0] == 200
+        await asyncio.to_thread(commit, service)
         _, text = await Exchange(app, "GET", "/metrics", token="manage").run()
         lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
         prefix = "arvados_dispatch_api_"
@@ -305,7 +306,11 @@ def test_metrics(
         assert lines[requests + '{method="containers.claim",status="200"}'] == "2.0"
         assert lines[requests + '{method="none",status="404"}'] == "1.0"
         assert lines[prefix + 'containers{state="Locked"}'] == "2.0"
-        assert lines[prefix + 'containers{state="Queued"}'] == "0.0"
+        assert lines[prefix + 'containers{state="Queued"}'] == "1.0"
+        assert lines[prefix + 'queued_containers{reason="not-seen"}'] == "1.0"
+        assert 0 <= float(lines[prefix + 'oldest_wait_seconds{reason="not-seen"}']) < PATIENCE
+        assert lines[prefix + 'queued_containers{reason="backoff"}'] == "0.0"
+        assert lines[prefix + "claims_paused"] == "0.0"
         assert lines[prefix + "held_requests"] == "0.0"
         silence = prefix + 'dispatcher_silence_seconds{dispatcher="elm"}'
         assert 0 <= float(lines[silence]) < PATIENCE
