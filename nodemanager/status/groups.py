@@ -65,6 +65,7 @@ def group_document(group: Group, now: float) -> dict[str, Any]:
         "tier": "" if reason is None else reason.tier.name.lower(),
         "sentence": group.sentence,
         "advice": "" if reason is None else reason.advice,
+        "knob": "" if reason is None else reason.knob.value,
         "facts": {} if reason is None else dict(reason.facts),
         "containers": len(group.members),
         "claimed": sum(isinstance(member, HeldContainer) for member in group.members),

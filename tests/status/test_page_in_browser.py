@@ -170,7 +170,7 @@ def test_four_questions_have_an_answer_each(serve: Serve, opened: Opened) -> Non
     for answer, words in zip(
         answers,
         (
-            ("Is it alive?", "Yes", "9 min left", "Scheduler heard"),
+            ("Is it alive?", "Yes", "9 min left", "heard"),
             ("Is work flowing?", "started", "61", "5,038 Complete"),
             ("Why is work waiting?", "183", "node limit", "120"),
             ("What does it cost?", "of 12.00 per hour", "21 of 24 nodes", "3 more nodes"),
@@ -215,7 +215,7 @@ def test_a_container_has_a_page_with_its_whole_story(serve: Serve, opened: Opene
     expect(page.get_by_role("heading", name=WAITING)).to_be_visible()
     expect(page.get_by_text("wants 96 GiB, best available 64 GiB")).to_be_visible()
     expect(page.locator(".advice")).to_contain_text("ask for at most 60.8 GiB")
-    expect(page.locator("#why")).to_contain_text("Whose turn it is")
+    expect(page.locator("#why")).to_contain_text("Who can end it")
     expect(page.locator("#attempts tbody tr")).to_have_count(2)
     expect(page.locator("#attempts")).to_contain_text("the node busy was lost")
     expect(page.locator("#changes li")).to_have_count(7)

@@ -48,13 +48,13 @@ function alive(status) {
       : "",
     facts([
       ["Lease", dispatcher && (lease > 0 ? `${duration(lease)} left` : "over")],
-      ["API heard", dispatcher && heard(dispatcher.api_heard_at)],
-      ["Scheduler heard", dispatcher && heard(dispatcher.scheduler_heard_at)],
+      ["API", dispatcher && heard(dispatcher.api_heard_at)],
+      ["Scheduler", dispatcher && heard(dispatcher.scheduler_heard_at)],
       [
-        "Actors restarted",
+        "Actors",
         crashes.length
-          ? crashes.map(([name, times]) => `${name} ${count(times)}`).join(", ")
-          : "none",
+          ? `restarted: ${crashes.map(([name, times]) => `${name} ${count(times)}`).join(", ")}`
+          : "none restarted",
       ],
     ]),
   ];
@@ -68,7 +68,7 @@ function alive(status) {
 }
 
 function heard(at) {
-  return at ? `${duration(now() - seconds(at))} ago` : "never";
+  return at ? `heard ${duration(now() - seconds(at))} ago` : "never heard";
 }
 
 function flow(status) {

@@ -19,11 +19,10 @@ const ATTEMPTS = [
 ];
 
 const KNOBS = {
-  never: "whoever made the request (ask for less), or an operator (add a larger size)",
-  hold: "an operator",
-  limit: "an operator",
-  waiting: "nobody has to do anything: it ends by itself",
-  unseen: "nobody has to do anything: it has not been looked at yet",
+  owner: "its owner: the request has to change",
+  operator: "an operator of this node manager",
+  site: "whoever runs the batch scheduler or the cloud",
+  nobody: "nobody: it ends by itself",
 };
 
 export function story() {
@@ -114,7 +113,7 @@ function reasonCard(reason) {
       ? h("p", { class: "advice" }, h("strong", null, "What helps: "), reason.advice)
       : "",
     facts([
-      ["Whose turn it is", reason.knob || KNOBS[reason.tier]],
+      ["Who can end it", KNOBS[reason.knob]],
       [
         "Next attempt",
         due &&
