@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nodemanager.actors.watchdog import Pulse
 from nodemanager.clock import Clock
@@ -60,7 +60,7 @@ class Asker:
         self._running: _Look | None = None
         self._kept: _Kept | None = None
         self._epoch = 0
-        self._reading = 0
+        self._threads = asyncio.Semaphore(MAX_READING)
 
     async def look(self) -> DaemonLook:
         """A look that is younger than `SHARED_SECONDS`; raises `NoAnswer`."""
@@ -95,15 +95,18 @@ class Asker:
             raise NoAnswer(_words(outcome)) from outcome
 
     async def read(self, work: Callable[[Source], _Result]) -> _Result:
-        """What `work` finds out from the source, in a thread; raises `NoAnswer`, or `ApiRefused`."""
-        if self._reading >= MAX_READING:
-            raise NoAnswer("too many ask at the same time; ask again in a moment")
-        self._reading += 1
-        reading = _in_thread(partial(work, self._source))
-        reading.add_done_callback(self._end_reading)
-        done, _ = await asyncio.wait([reading], timeout=self._patience_seconds)
-        if not done:
-            raise self._too_late()
+        """What `work` finds out from the source, in a thread; raises `NoAnswer`, or `ApiRefused`.
+
+        Those that find all threads taken wait for one; a thread that hangs is taken until it does not.
+        """
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                await self._threads.acquire()
+                reading = _in_thread(partial(work, self._source))
+                reading.add_done_callback(lambda _: self._threads.release())
+                await asyncio.wait([reading])
+        except TimeoutError:
+            raise self._too_late() from None
         outcome = reading.result()
         if isinstance(outcome, ApiRefused):
             raise outcome
@@ -111,9 +114,6 @@ class Asker:
             _log(outcome)
             raise NoAnswer(_words(outcome)) from outcome
         return outcome
-
-    def _end_reading(self, _done: asyncio.Future[Any]) -> None:
-        self._reading -= 1
 
     async def _newest(self) -> DaemonLook | BaseException:
         while True:

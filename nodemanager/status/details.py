@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -17,9 +15,12 @@ from nodemanager.status.look import shown_time
 from nodemanager.status.parameters import number_parameter, query_parameter
 from nodemanager.status.parts import Parts
 from nodemanager.status.records import TAIL_BYTES, DispatcherEntry
+from nodemanager.status.sharing import Shared
 
-KEPT_SECONDS = 5.0
-"""So long the list of dispatchers is good for everybody."""
+STORY_SECONDS = 2.0
+"""So long a story, or a log, is good for everybody who looks at it."""
+DISPATCHERS_SECONDS = 5.0
+"""So long the list of dispatchers is."""
 
 
 def detail_routes(parts: Parts) -> list[Route]:
@@ -35,20 +36,14 @@ def detail_routes(parts: Parts) -> list[Route]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Dispatchers:
-    entries: Sequence[DispatcherEntry]
-    at: float
-    """Elapsed."""
-    wall: float
-
-
 class _Answers:
     """One method for each route; runs in the event loop's thread."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._dispatchers: _Dispatchers | None = None
+        self._stories = Shared[Response](parts.clock, STORY_SECONDS)
+        self._logs = Shared[Response](parts.clock, STORY_SECONDS)
+        self._dispatchers = Shared[Response](parts.clock, DISPATCHERS_SECONDS)
 
     async def containers(self, request: Request) -> Response:
         """Some containers of one group."""
@@ -63,30 +58,18 @@ class _Answers:
         """Everything that the API tells of one container."""
         self._parts.access.admit_reader(request)
         uuid = query_parameter(request, "uuid")
-        story = await self._parts.asker.read(lambda source: source.story(uuid))
-        return json_response({"taken_at": shown_time(self._parts.clock.wall()), **story.as_dict()})
+        return await self._stories.get(uuid, lambda: self._story(uuid))
 
     async def log(self, request: Request) -> Response:
         """The end of what it wrote."""
         self._parts.access.admit_reader(request)
         uuid = query_parameter(request, "uuid")
-        tail = await self._parts.asker.read(lambda source: source.log_tail(uuid))
-        text = tail.decode("utf-8", "replace")
-        return json_response({"uuid": uuid, "text": text, "limit_bytes": TAIL_BYTES})
+        return await self._logs.get(uuid, lambda: self._log(uuid))
 
     async def dispatchers(self, request: Request) -> Response:
         """Every dispatcher that the API knows."""
         self._parts.access.admit_reader(request)
-        kept, clock = self._dispatchers, self._parts.clock
-        if kept is None or clock.elapsed() - kept.at >= KEPT_SECONDS:
-            entries = await self._parts.asker.read(lambda source: source.dispatchers())
-            kept = self._dispatchers = _Dispatchers(entries, clock.elapsed(), clock.wall())
-        return json_response(
-            {
-                "taken_at": shown_time(kept.wall),
-                "items": [_dispatcher(entry) for entry in kept.entries],
-            }
-        )
+        return await self._dispatchers.get(None, self._dispatcher_list)
 
     async def history(self, request: Request) -> Response:
         """The samples of the last hour, or of the last day."""
@@ -114,6 +97,22 @@ class _Answers:
         access = self._parts.access
         access.admit_reader(request)
         return self._parts.events.stream(lambda: access.may_read(request))
+
+    async def _story(self, uuid: str) -> Response:
+        story = await self._parts.asker.read(lambda source: source.story(uuid))
+        return json_response({**self._taken_at(), **story.as_dict()})
+
+    async def _log(self, uuid: str) -> Response:
+        tail = await self._parts.asker.read(lambda source: source.log_tail(uuid))
+        text = tail.decode("utf-8", "replace")
+        return json_response({"uuid": uuid, "text": text, "limit_bytes": TAIL_BYTES})
+
+    async def _dispatcher_list(self) -> Response:
+        entries = await self._parts.asker.read(lambda source: source.dispatchers())
+        return json_response({**self._taken_at(), "items": [_dispatcher(each) for each in entries]})
+
+    def _taken_at(self) -> dict[str, Any]:
+        return {"taken_at": shown_time(self._parts.clock.wall())}
 
 
 def _dispatcher(entry: DispatcherEntry) -> dict[str, Any]:

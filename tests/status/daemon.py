@@ -181,6 +181,8 @@ class StandIn:
     stories: dict[str, Story] = field(default_factory=lambda: {WAITING: STORY})
     logs: dict[str, bytes] = field(default_factory=lambda: {WAITING: LOG})
     looks: int = 0
+    reads: int = 0
+    """How often a story or a log was asked for."""
     lists: int = 0
     """How often the dispatchers were asked for."""
     told: list[OperatorMessage] = field(default_factory=list)
@@ -225,6 +227,7 @@ class StandIn:
         return DISPATCHERS
 
     def _read(self, known: Mapping[str, _Known], uuid: str) -> _Known:
+        self.reads += 1
         self.answers.wait()
         if self.refusal is not None:
             raise self.refusal

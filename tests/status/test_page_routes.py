@@ -238,11 +238,14 @@ def test_a_group_that_is_gone_is_not_found(operator: Client) -> None:
     assert operator.get("/containers.json").status == 400
 
 
-def test_a_story_is_told_or_said_not_to_be(operator: Client, daemon: StandIn) -> None:
+def test_a_story_is_told_or_said_not_to_be(
+    operator: Client, daemon: StandIn, clock: ManualClock
+) -> None:
     story = operator.get(f"/story.json?uuid={WAITING}")
     assert (story.status, story.body["attempts"][1]["uuid"]) == (200, WAITING)
     missing = operator.get("/story.json?uuid=zzzzz-dz642-0")
     assert (missing.status, missing.error) == (404, "zzzzz-dz642-0: there is no such container")
+    clock.advance(2)
     for error in (ApiUnavailable("it is away"), ApiRefused("not with this token", 403)):
         daemon.refusal = error
         answer = operator.get(f"/story.json?uuid={WAITING}")
@@ -266,18 +269,36 @@ def test_dispatchers_are_asked_for_once_for_many(
     assert daemon.lists == 2
 
 
-def test_only_so_many_ask_the_api_at_the_same_time(serve: Serve, daemon: StandIn) -> None:
-    client = serve(patience_seconds=0.3)
+def test_who_asks_the_same_shares_the_answer(
+    operator: Client, daemon: StandIn, clock: ManualClock
+) -> None:
     path = f"/story.json?uuid={WAITING}"
+    with ThreadPoolExecutor(8) as readers:
+        answers = list(readers.map(lambda _: operator.get(path), range(8)))
+    assert {answer.status for answer in answers} == {200}
+    assert daemon.reads == 1
+    clock.advance(2)
+    operator.get(path)
+    assert daemon.reads == 2
+
+
+def test_a_failure_is_not_kept(operator: Client, daemon: StandIn) -> None:
+    daemon.refusal = ApiUnavailable("it is away")
+    assert operator.get(f"/log.json?uuid={WAITING}").status == 503
+    daemon.refusal = None
+    assert operator.get(f"/log.json?uuid={WAITING}").status == 200
+
+
+def test_only_so_many_ask_the_api_at_the_same_time(serve: Serve, daemon: StandIn) -> None:
+    client = serve(patience_seconds=0.5)
     daemon.answers.clear()
-    with ThreadPoolExecutor(MAX_READING) as readers:
-        late = list(readers.map(lambda _: client.get(path), range(MAX_READING)))
-    assert {answer.error for answer in late} == {"the daemon did not answer within 0.3 s"}
-    one_more = client.get(path)
-    assert (one_more.status, one_more.error) == (
-        503,
-        "too many ask at the same time; ask again in a moment",
-    )
+    paths = [f"/story.json?uuid={number}" for number in range(2 * MAX_READING)]
+    with ThreadPoolExecutor(len(paths)) as readers:
+        late = list(readers.map(client.get, paths))
+    assert {answer.error for answer in late} == {"the daemon did not answer within 0.5 s"}
+    assert daemon.reads == MAX_READING
+    daemon.wake()
+    assert client.get(f"/story.json?uuid={WAITING}").status == 200
 
 
 def test_history_is_of_an_hour_or_a_day(operator: Client) -> None:
