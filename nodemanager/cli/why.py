@@ -144,14 +144,9 @@ def fact_rows(facts: Mapping[str, Any]) -> tuple[list[Sequence[Cell]], list[str]
     compared: list[Sequence[Cell]] = []
     plain = []
     for name, value in facts.items():
-        if isinstance(value, Mapping):
-            cells = (value.get("wanted"), value.get("available"))
-            compared.append(
-                (
-                    f"  {resource_name(name)}",
-                    *("" if cell is None else amount(name, cell) for cell in cells),
-                )
-            )
+        if isinstance(value, Mapping) and value.keys() == {"wanted", "available"}:
+            cells = (amount(name, value["wanted"]), amount(name, value["available"]))
+            compared.append((f"  {resource_name(name)}", *cells))
         else:
             plain.append(f"{resource_name(name)}: {amount(name, value)}")
     return compared, plain

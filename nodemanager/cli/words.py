@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nodemanager.model import format_bytes
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -41,7 +43,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def amount(resource: str, value: object) -> str:
-    """A number of a reason's facts, as people say it: bytes where the name says bytes, seconds likewise."""
+    """A reason's fact, as people say it: bytes where the name says bytes, seconds likewise; several in a row."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {amount(str(name), each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(amount(resource, each) for each in value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if resource.endswith("_bytes"):

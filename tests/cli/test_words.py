@@ -36,6 +36,12 @@ def test_amounts_are_said_in_their_unit() -> None:
     assert resource_name("temp_fails") == "temp fails"
 
 
+def test_several_amounts_are_said_in_a_row() -> None:
+    assert amount("nodes", {"cordoned": 1, "full": 200}) == "cordoned: 1, full: 200"
+    assert amount("offered", ["16G", "8G"]) == "16G, 8G"
+    assert amount("wanted", {"ram_bytes": 1 << 30}) == "ram_bytes: 1 GiB"
+
+
 def test_one_is_not_many() -> None:
     assert count(1, "node") == "1 node"
     assert count(1200, "node") == "1,200 nodes"

@@ -77,8 +77,12 @@ export function plain(token) {
 
 /** A fact's number: bytes are told as such. */
 export function fact(name, value) {
-  if (typeof value !== "number")
-    return typeof value === "object" ? JSON.stringify(value) : String(value);
+  if (Array.isArray(value)) return value.map((each) => fact(name, each)).join(", ");
+  if (value !== null && typeof value === "object")
+    return Object.entries(value)
+      .map(([key, each]) => `${key}: ${fact(key, each)}`)
+      .join(", ");
+  if (typeof value !== "number") return String(value);
   if (name.endsWith("_bytes")) return bytes(value);
   if (name.endsWith("_seconds")) return duration(value);
   return count(value);
