@@ -19,6 +19,8 @@ from pathlib import Path
 from tests.docs.pages import Block, blocks_of
 
 BOUND_SECONDS = 90.0
+_PAUSE_SECONDS = 0.5
+"""Between two looks: as people do, and so that what is looked at has the machine."""
 _SAVED = re.compile(r" as `([\w.-]+)`:\s*\Z")
 _NAME = r"zzzzz-[a-z0-9]{5}-[a-z0-9]{15}|compute-[a-z0-9]{8}-zzzzz"
 _LOOSE = re.compile(
@@ -93,6 +95,7 @@ class Terminal:
                 raise AssertionError(
                     f"$ {command}\n{printed}\n(status {status}); it should be like\n{shown}"
                 )
+            time.sleep(_PAUSE_SECONDS)
 
     def type(self, command: str) -> tuple[int, str]:
         """The command's exit status, and what it prints."""
