@@ -101,6 +101,21 @@ def installed(distribution: Distribution, tmp_path_factory: pytest.TempPathFacto
     return made
 
 
+TRY_OUT = """
+import sys
+from pathlib import Path
+from nodemanager.api.embedded import EmbeddedServer
+from nodemanager.launcher import main
+
+config = Path(sys.argv[1])
+assert main(["--config", str(config), "--check"]) == 0
+server = EmbeddedServer(config, Path("state"))
+server.start()
+server.stop()
+sys.exit(main(["--config", str(config), "--dry-run", "--json"]))
+"""
+
+
 def files(folder: Path) -> set[str]:
     return {
         str(path.relative_to(folder))
@@ -132,19 +147,10 @@ class TestWheel:
         """By its migrations the embedded API server makes its tables, which a dry run then finds."""
         config = tmp_path / "share" / "nodemanager.cfg.example"
         shutil.copytree(installed.prefix / SHARE, config.parent)
-        found = installed.run(
-            "arvados-node-manager", "--config", str(config), "--check", cwd=tmp_path
-        )
-        assert found.endswith("no problems\n")
-        serve = (
-            "import pathlib; from nodemanager.api.embedded import EmbeddedServer as E;"
-            f"s = E(pathlib.Path({str(config)!r}), pathlib.Path('state')); s.start(); s.stop()"
-        )
-        installed.run("python", "-c", serve, cwd=tmp_path)
-        found = installed.run(
-            "arvados-node-manager", "--config", str(config), "--dry-run", "--json", cwd=tmp_path
-        )
-        [api] = [each for each in json.loads(found)["looked_at"] if each["subject"] == "API"]
+        found = installed.run("python", "-c", TRY_OUT, str(config), cwd=tmp_path)
+        checked, _, planned = found.partition("no problems\n")
+        assert "[Daemon]" in checked
+        [api] = [each for each in json.loads(planned)["looked_at"] if each["subject"] == "API"]
         assert "copy of its database" in api["detail"]
 
     def test_all_of_the_package_is_there(

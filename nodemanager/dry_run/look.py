@@ -5,6 +5,8 @@ What does not answer is a finding with a problem, and everything else is looked 
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from nodemanager.api.endpoint import Endpoint
 from nodemanager.clock import Clock
 from nodemanager.clouds.base import CloudNode
@@ -74,25 +76,22 @@ def _look_at_cloud(config: Config, told: Told) -> tuple[CloudSight | None, tuple
 
 def _machines(plant: NodePlant) -> tuple[CloudNode, ...]:
     """All of this cluster."""
-    cloud = plant.connect()
-    try:
+    with closing(plant.connect()) as cloud:
         return tuple(cloud.observe())
-    finally:
-        cloud.close()
 
 
 def _look_at_scheduler(
     config: Config, site: SchedulerSite, sizes: tuple[NodeSize, ...], told: Told
 ) -> SchedulerSight:
     subject = f"scheduler {site.title}"
-    scheduler = make_site_scheduler(config, site, sizes)
     try:
-        seen = scheduler.observe()
+        with closing(make_site_scheduler(config, site, sizes)) as scheduler:
+            seen = scheduler.observe()
+    except ConfigError:
+        raise
     except NodeManagerError as error:
         told.append(Finding(subject, problem=str(error)))
         return SchedulerSight(site.name, site.title, site.rule, error=str(error))
-    finally:
-        scheduler.close()
     jobs, nodes = len(seen.poll.jobs), len(seen.nodes)
     words = f"{counted(nodes, 'node')}, {counted(jobs, 'job')} of ours"
     problem = "" if seen.poll.complete else f"{words}; it does not list all jobs"
@@ -128,8 +127,5 @@ def _look_at_queue(
 def _read(config: Config, endpoint: Endpoint | None, jobs: list[str]) -> QueueSight:
     if endpoint is None:
         return QueueSight()
-    client = endpoint.connect(config.arvados.timeout)
-    try:
+    with closing(endpoint.connect(config.arvados.timeout)) as client:
         return look_at_queue(client, config.dispatch.name, endpoint.token, jobs)
-    finally:
-        client.close()

@@ -177,6 +177,12 @@ class TestJobs:
         assert made.cancelled == (held.uuid, "zzzzz-dz642-999999999999999")
         assert made.works == ()
 
+    def test_a_command_that_is_the_job_itself_runs_before_it_is_confirmed(self) -> None:
+        held = locked()
+        jobs = (replace(job(held, JobState.RUNNING, "n1"), runner_id="pod-1"),)
+        made = forecast(sight(held=(held,), schedulers=(scheduler(node("n1"), jobs=jobs),)))
+        assert (made.running, made.ending) == (1, 0)
+
     @pytest.mark.parametrize("state", [ContainerState.LOCKED, ContainerState.RUNNING])
     def test_what_has_ended_is_written_down(self, state: ContainerState) -> None:
         held = replace(locked(), state=state)
