@@ -343,7 +343,6 @@ def test_everything_can_be_done_by_keyboard(serve: Serve, opened: Opened, daemon
     focus(WAITING, "link")
     keys.press("Enter")
     expect(page.get_by_role("heading", name=WAITING)).to_be_visible()
-    keys.press("Control+Home")
     page.evaluate("document.activeElement.blur()")
     focus("Nodes", "link")
     keys.press("Enter")
