@@ -22,7 +22,7 @@ from nodemanager.cli.out import Cell, Column, Out
 from nodemanager.cli.site import Site, UsageError, is_uuid
 from nodemanager.cli.words import age, ago, count
 from nodemanager.errors import NodeManagerError
-from nodemanager.model import ContainerState, DispatcherState, format_time, parse_time
+from nodemanager.model import DispatcherState, format_time, parse_time
 
 LATE_SECONDS = 60.0
 """A dispatcher pings every 15 s unless its config says otherwise; one that missed a few has trouble."""
@@ -48,8 +48,8 @@ class DispatcherRow:
     last_ping_at: float | None
     last_turn_at: float | None
     ended_at: float | None
-    lease_seconds: float | None
-    """How long it may stay silent from now on; None when the API does not say."""
+    lease_seconds: float
+    """How long it may stay silent from now on; 0 when it is not alive."""
     paused: str
     """Why it claims nothing; empty when it does."""
     locked: int
@@ -103,30 +103,25 @@ def read_dispatchers(site: Site, now: float) -> list[DispatcherRow]:
         for condition in either
         for record in site.call("dispatchers", "list", filters=[condition], limit=PAGE)["items"]
     ]
-    rows = [_row(site, record) for record in records]
+    rows = [_row(record) for record in records]
     return sorted(rows, key=lambda row: (not row.is_alive, -(row.ended_at or 0.0), row.name))
 
 
-def _row(site: Site, record: Mapping[str, Any]) -> DispatcherRow:
-    state = DispatcherState(record["state"])
-    held = {ContainerState.LOCKED: 0, ContainerState.RUNNING: 0}
-    for kind in held:
-        filters = [["dispatcher", "=", record["uuid"]], ["state", "=", kind.value]]
-        answer = site.call("containers", "list", filters=filters, limit=0, count="exact")
-        held[kind] = int(answer["items_available"])
+def _row(record: Mapping[str, Any]) -> DispatcherRow:
+    running = int(record["running_containers"])
     return DispatcherRow(
         uuid=record["uuid"],
         name=record["name"],
         scheduler=record["scheduler"],
-        state=state,
+        state=DispatcherState(record["state"]),
         epoch=int(record["epoch"]),
         last_ping_at=_time(record["last_ping_at"]),
         last_turn_at=_time(record["last_turn_at"]),
         ended_at=_time(record["ended_at"]),
-        lease_seconds=record.get("lease_seconds"),
-        paused=record.get("paused") or "",
-        locked=held[ContainerState.LOCKED],
-        running=held[ContainerState.RUNNING],
+        lease_seconds=float(record["lease_seconds"]),
+        paused=record["paused"] or "",
+        locked=int(record["live_containers"]) - running,
+        running=running,
     )
 
 
@@ -153,7 +148,6 @@ def _cells(row: DispatcherRow, now: float) -> tuple[Cell, ...]:
         state = Text("silent", style="bold red")
     elif row.is_alive and row.paused:
         state = Text("paused", style="magenta")
-    lease = row.lease_seconds if row.is_alive else None
     words = row.name
     if row.paused:
         words += f"\npaused: {row.paused}"
@@ -166,7 +160,7 @@ def _cells(row: DispatcherRow, now: float) -> tuple[Cell, ...]:
         str(row.locked),
         str(row.running),
         ago(row.last_ping_at, now),
-        "" if lease is None else age(lease),
+        age(row.lease_seconds) if row.is_alive else "",
         words,
     )
 
@@ -325,7 +319,7 @@ DISPATCHERS = CommandGroup(
             keys={
                 "at": "when it was asked",
                 "dispatchers": "an object for each: `uuid`, `name`, `scheduler`, `state`, `epoch`, `last_ping_at`, "
-                "`last_turn_at`, `ended_at`, `lease_seconds` (null if not told), `paused` (why; empty: it is not), "
+                "`last_turn_at`, `ended_at`, `lease_seconds`, `paused` (why; empty: it is not), "
                 "`locked` and `running` (how many containers)",
             },
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,21 +10,45 @@ from typing import Any
 
 from rich.text import Text
 
-from nodemanager.cli.command import SUCCEEDED, Command, Flags
+from nodemanager.cli.command import PROG, SUCCEEDED, Command, Flags
 from nodemanager.cli.dispatchers import DispatcherRow, dispatcher_columns, read_dispatchers
-from nodemanager.cli.groups import Group, groups_of
+from nodemanager.cli.groups import groups_of
 from nodemanager.cli.management import NoManagement
 from nodemanager.cli.out import Column, Out
-from nodemanager.cli.queue import group_cells
+from nodemanager.cli.queue import TIER_STYLES
 from nodemanager.cli.site import Site
-from nodemanager.cli.waiting import Listed, list_live
+from nodemanager.cli.waiting import list_live
 from nodemanager.cli.words import age, count
 from nodemanager.model import ContainerState, format_time
+from nodemanager.reason import ReasonToken, Tier
+from nodemanager.reason.tokens import TABLE
 
 FLOW_SECONDS = 3600.0
 """What ended within this time tells whether work flows."""
-MOST_GROUPS = 6
+MOST_KINDS = 6
+"""Of reasons; so many are shown."""
+LONG_QUEUE = 5000
+"""Of a longer one the sentences are not read: that takes seconds."""
 _FINAL = tuple(state for state in ContainerState if state.is_final)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Containers that wait for reasons of one kind."""
+
+    token: str
+    tier: str
+    count: int
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "token": self.token,
+            "tier": self.tier,
+            "containers": self.count,
+            "sentence": self.sentence,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +56,18 @@ class Overview:
     """What the four questions are answered from."""
 
     dispatchers: Sequence[DispatcherRow]
-    live: Sequence[Listed]
+    states: Mapping[str, int]
+    """How many containers are Queued, Locked and Running."""
+    waits: Sequence[Wait]
+    """Those that need somebody first."""
+    oldest_wait_seconds: float
+    """For how long the oldest could have run; 0 when nothing waits that could."""
     ended: Mapping[ContainerState, int]
     """In the last hour."""
-    groups: Sequence[Group]
     daemon: Mapping[str, Any] | None
     """`status.json`; None when the management server cannot be asked."""
     silence: str = ""
     """Why it cannot."""
-
-    def number(self, state: ContainerState) -> int:
-        """How many containers are in this state."""
-        return sum(item.container.state is state for item in self.live)
-
-    @property
-    def oldest(self) -> Listed | None:
-        """The one that has waited longest."""
-        waiting = [item for item in self.live if not item.runs]
-        return min(waiting, key=lambda item: item.since, default=None)
 
 
 def status(site: Site, _flags: Flags, out: Out) -> int:
@@ -67,19 +86,37 @@ def status(site: Site, _flags: Flags, out: Out) -> int:
 
 
 def _look(site: Site, now: float) -> Overview:
-    live = list_live(site, now)
+    summary = site.call("containers", "summary")
     try:
         daemon, silence = site.management.get("/status.json"), ""
     except NoManagement as error:
         daemon, silence = None, str(error)
     return Overview(
         dispatchers=read_dispatchers(site, now),
-        live=live,
+        states=summary["states"],
+        waits=_waits(site, summary, now),
+        oldest_wait_seconds=summary["oldest_wait_seconds"],
         ended=_ended(site, now),
-        groups=groups_of(live),
         daemon=daemon,
         silence=silence,
     )
+
+
+def _waits(site: Site, summary: Mapping[str, Any], now: float) -> list[Wait]:
+    """With the most frequent sentence of each kind; of a very long queue with what the kind means."""
+    if sum(row["containers"] for row in summary["waiting"]) <= LONG_QUEUE:
+        return [
+            Wait(group.token.value, group.tier.name.lower(), group.count, group.sentence)
+            for group in groups_of(list_live(site, now), most_sentences=0)
+        ]
+    counts: Counter[ReasonToken] = Counter()
+    for row in summary["waiting"]:
+        counts[ReasonToken(row["reason"])] += row["containers"]
+    order = sorted(counts, key=lambda token: (token.tier.value, -counts[token]))
+    return [
+        Wait(token.value, token.tier.name.lower(), counts[token], TABLE[token].means)
+        for token in order
+    ]
 
 
 def _ended(site: Site, now: float) -> dict[ContainerState, int]:
@@ -123,39 +160,38 @@ def _say_alive(look: Overview, out: Out) -> None:
 
 
 def _say_flowing(look: Overview, out: Out) -> None:
-    running, locked = look.number(ContainerState.RUNNING), look.number(ContainerState.LOCKED)
-    queued, ended = look.number(ContainerState.QUEUED), sum(look.ended.values())
+    running, locked, queued = (look.states[state] for state in ("Running", "Locked", "Queued"))
+    ended = sum(look.ended.values())
     parts = ", ".join(f"{n:,} {state.value}" for state, n in look.ended.items() if n)
-    words = (
-        f"{count(running, 'container')} running, {locked:,} claimed, {queued:,} queued; "
-        f"{ended:,} ended in the last hour{f' ({parts})' if parts else ''}"
-    )
+    lately = f"{ended:,} ended in the last hour{f' ({parts})' if parts else ''}"
     if not queued + locked + running:
-        _question(out, "Is work flowing?", None, f"there is no work; {words.partition('; ')[2]}")
+        _question(out, "Is work flowing?", None, f"there is no work; {lately}")
         return
     flows = bool(running or ended)
+    words = (
+        f"{count(running, 'container')} running, {locked:,} claimed, {queued:,} queued; {lately}"
+    )
     _question(out, "Is work flowing?", flows, f"{'yes' if flows else 'no'}: {words}")
-    if look.oldest is not None and look.oldest.since <= out.now:
-        item = look.oldest
-        out.say(f"the oldest that waits: {item.container.uuid}, for {age(out.now - item.since)}")
+    if look.oldest_wait_seconds:
+        out.say(f"the oldest that waits could have run for {age(look.oldest_wait_seconds)}")
 
 
 def _say_waiting(look: Overview, out: Out) -> None:
-    groups = groups_of(look.live, most_sentences=0)
-    waiting = sum(group.count for group in groups)
+    waiting = sum(wait.count for wait in look.waits)
     if not waiting:
         _question(out, "Why does it wait?", None, "nothing waits")
         return
     _question(out, "Why does it wait?", None, f"{count(waiting, 'container')}:")
     columns = (Column("COUNT", right=True), Column("REASON"), Column(""))
-    cells = [
-        (f"{group.count:,}", group_cells(group)[0], group.sentence)
-        for group in groups[:MOST_GROUPS]
-    ]
-    out.table(columns, cells)
-    left = sum(group.count for group in groups[MOST_GROUPS:])
+    shown = look.waits[:MOST_KINDS]
+    out.table(columns, [(f"{w.count:,}", _token(w), w.sentence) for w in shown])
+    left = sum(wait.count for wait in look.waits[MOST_KINDS:])
     more = f"{left:,} more, and advice" if left else "advice"
-    out.say(Text(f"{more}: arvados-node-manager queue", style="dim"))
+    out.say(Text(f"{more}: {PROG} queue", style="dim"))
+
+
+def _token(wait: Wait) -> Text:
+    return Text(wait.token, style=TIER_STYLES[Tier[wait.tier.upper()]])
 
 
 def _say_cost(look: Overview, out: Out) -> None:
@@ -180,7 +216,6 @@ def _say_cost(look: Overview, out: Out) -> None:
 
 
 def _document(look: Overview, site: Site, now: float) -> dict[str, Any]:
-    oldest = look.oldest
     daemon = look.daemon or {}
     limits = daemon.get("limits")
     return {
@@ -188,15 +223,13 @@ def _document(look: Overview, site: Site, now: float) -> dict[str, Any]:
         "api": site.endpoint.url,
         "dispatchers": [row.as_dict() for row in look.dispatchers if row.is_alive],
         "containers": {
-            "queued": look.number(ContainerState.QUEUED),
-            "locked": look.number(ContainerState.LOCKED),
-            "running": look.number(ContainerState.RUNNING),
+            "queued": look.states["Queued"],
+            "locked": look.states["Locked"],
+            "running": look.states["Running"],
         },
         "ended_last_hour": {state.value: number for state, number in look.ended.items()},
-        "oldest_waiting": None
-        if oldest is None
-        else {"uuid": oldest.container.uuid, "since": format_time(oldest.since)},
-        "waiting": [group.as_dict() for group in look.groups],
+        "oldest_wait_seconds": look.oldest_wait_seconds,
+        "waiting": [wait.as_dict() for wait in look.waits],
         "cost": None
         if limits is None
         else {
@@ -221,8 +254,9 @@ STATUS = Command(
         "dispatchers": "those that are alive, as in `dispatchers list`",
         "containers": "how many are queued, locked (claimed) and running",
         "ended_last_hour": "how many ended in the last hour, by final state",
-        "oldest_waiting": "`uuid` and `since` of the one that has waited longest; null when none waits",
-        "waiting": "the waiting ones by reason, as in `queue`",
+        "oldest_wait_seconds": "for how long the oldest that waits could have run",
+        "waiting": "an object for each kind of reason: `token`, `tier`, `containers` (how many), `sentence` (the most "
+        "frequent one)",
         "cost": "`price_per_hour`, `max_total_price` (0: no limit), `nodes`, `max_nodes`; null when no nodes are "
         "booted or the management server cannot be asked",
     },

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nodemanager.cli import status as status_module
 from nodemanager.cli.site import UsageError
 from nodemanager.errors import NodeManagerError, RequestError
 from nodemanager.outcome import End, EndKind
@@ -111,6 +112,20 @@ class TestStatus:
         assert "no-node-fits" in shell.out
         assert "not known here: the daemon's management server cannot be asked" in shell.out
 
+    def test_a_very_long_queue_is_told_in_kinds(
+        self, shell: Shell, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(3):
+            harness.submit(runtime_constraints=LARGE)
+        harness.advance(30)
+        assert shell.run("status") == 0
+        in_words = shell.out
+        monkeypatch.setattr(status_module, "LONG_QUEUE", 2)
+        assert shell.run("status") == 0
+        assert re.search(r"^ +3  no-node-fits  RAM: wants 900 GiB", in_words, re.MULTILINE)
+        assert re.search(r"^ +3  no-node-fits  ", shell.out, re.MULTILINE)
+        assert "wants 900 GiB" not in shell.out
+
     def test_nobody_is_alive_and_nothing_flows(self, shell: Shell, harness: Harness) -> None:
         harness.submit()
         harness.kill(harness.site)
@@ -134,7 +149,7 @@ class TestStatus:
         document = json.loads(shell.out)
         assert document["containers"] == {"queued": 0, "locked": 0, "running": 0}
         assert document["ended_last_hour"]["Complete"] == 1
-        assert document["oldest_waiting"] is None
+        assert document["oldest_wait_seconds"] == 0
         assert [d["state"] for d in document["dispatchers"]] == ["alive"]
         assert document["cost"] is None
 
