@@ -36,6 +36,7 @@ def document(
             "changes": [_change(change) for change in made.changes],
             "price_now": made.price_now,
             "price_then": made.price_then,
+            "is_packed": made.is_packed,
             "stale": made.stale,
         },
         "limits": [{"words": limit.words, "reached": limit.binds} for limit in made.limits],

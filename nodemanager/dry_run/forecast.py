@@ -155,6 +155,7 @@ def _with_nodes(before: Forecast, fleet: Fleet, made: FleetPlan) -> Forecast:
     return replace(
         before,
         boots=boots,
+        is_packed=made.packing.complete,
         boots_per_turn=fleet.policy.boots_per_turn,
         changes=changes,
         phases=dict(Counter(node.phase.value for node in stock.nodes)),

@@ -125,6 +125,8 @@ class Forecast:
     price_then: float = 0.0
     """When all that has been done."""
     limits: tuple[Limit, ...] = ()
+    is_packed: bool = True
+    """Whether there was time to find a place for all that waits."""
     stale: str = ""
     """Why no node is booted or shut at all; empty when some may be."""
 

@@ -162,6 +162,11 @@ def _nodes(sight: Sight, made: Forecast) -> Iterator[_Part]:
     if made.stale:
         yield 1, Text(f"nothing is booted or shut: {made.stale}")
         return
+    if not made.is_packed:
+        yield (
+            1,
+            Text("not all that waits was put on nodes in time: this is a part of the plan", "red"),
+        )
     for boot in made.boots:
         each = f"{amounts(boot.size.resources)}, {price(boot.size.price)} each"
         yield 1, Text(f"boot {boot.count:,} x {boot.size.name} ({each})")

@@ -209,6 +209,11 @@ class TestNodes:
         assert made.boots == (Boot(SMALL, 9),)
         assert made.boots_per_turn == 2
 
+    def test_it_is_said_when_there_was_no_time_to_pack_all(self) -> None:
+        seen = sight(*(container(2) for _ in range(3)), cloud=cloud())
+        assert forecast(seen).is_packed
+        assert not forecast(seen, lambda: lambda: True).is_packed
+
     def test_no_more_than_max_nodes(self) -> None:
         made = forecast(sight(*(container(8) for _ in range(3)), cloud=cloud(max_nodes=2)))
         assert made.boots == (Boot(LARGE, 2),)
