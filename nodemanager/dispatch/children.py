@@ -10,7 +10,7 @@ from nodemanager.actors.actor import tell_if_alive
 from nodemanager.api.messages import Ref
 from nodemanager.dispatch.claiming import Load
 from nodemanager.dispatch.container import ContainerActor, Surroundings
-from nodemanager.dispatch.messages import ContainerIs, Standing
+from nodemanager.dispatch.messages import ContainerIs, HeldContainer, Standing
 from nodemanager.model import Container
 from nodemanager.reason import Reason
 
@@ -32,6 +32,22 @@ class Child:
     """Why it waits, in its own actor's words."""
     scheduler: str = ""
     """Which of several schedulers has its job."""
+    _shown: HeldContainer | None = None
+
+    def shown(self, reason: Reason | None) -> HeldContainer:
+        """How it stands, for people; `reason` is why it waits. The same value again while nothing changes: 100,000
+        new ones for each look would keep the garbage collector busy."""
+        last = self._shown
+        if (
+            last is None
+            or last.container is not self.container
+            or last.reason is not reason
+            or last.node != self.node
+            or last.scheduler != self.scheduler
+        ):
+            last = HeldContainer(self.container, reason, self.node, self.scheduler)
+            self._shown = last
+        return last
 
 
 class Children:

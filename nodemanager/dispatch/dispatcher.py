@@ -57,7 +57,6 @@ from nodemanager.dispatch.messages import (
     Again,
     Done,
     GetStatus,
-    HeldContainer,
     News,
     QueuedContainer,
     Relist,
@@ -595,10 +594,7 @@ class DispatcherActor(Actor):
 
     def _status(self) -> Status:
         reason = self._reasons.get
-        held = (
-            HeldContainer(c.container, reason(c.container.uuid), c.node, c.scheduler)
-            for c in self._children.all()
-        )
+        held = (child.shown(reason(child.container.uuid)) for child in self._children.all())
         queued = (QueuedContainer(c, reason(uuid)) for uuid, c in self._unclaimed.items())
         now = self._clock.elapsed()
         return Status(

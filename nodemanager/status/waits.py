@@ -42,24 +42,30 @@ def waits_of(status: Status, now: float) -> Waits:
     for held in status.containers:
         container, reason = held.container, held.reason
         states[container.state] += 1
-        if reason is not None:
-            token = reason.token.value
-            claimed[token] += 1
-            too_dear += _is_too_dear(reason)
-            oldest[token] = min(due_at(container), oldest.get(token, now))
+        if reason is None:
+            continue
+        token = reason.token.value
+        claimed[token] += 1
+        too_dear += _is_too_dear(reason)
+        at = due_at(container)
+        if at < oldest.get(token, now):
+            oldest[token] = at
     for seen in status.queued:
         states[ContainerState.QUEUED] += 1
         token = _token(seen.reason)
         queued[token] += 1
         too_dear += seen.reason is not None and _is_too_dear(seen.reason)
-        oldest[token] = min(due_at(seen.container), oldest.get(token, now))
-    longest = {token: now - at for token, at in oldest.items()}
+        at = due_at(seen.container)
+        if at < oldest.get(token, now):
+            oldest[token] = at
+    longest = {token: now - oldest.get(token, now) for token in (*claimed, *queued)}
     return Waits(states, claimed, queued, too_dear, longest)
 
 
 def due_at(container: Container) -> float:
     """Since when it could run as far as its owner is concerned: its creation, or its run_after if that is later."""
-    return max(container.created_at, container.run_after or 0.0)
+    created_at, run_after = container.created_at, container.run_after
+    return created_at if run_after is None or run_after < created_at else run_after
 
 
 def _is_too_dear(reason: Reason) -> bool:

@@ -697,3 +697,18 @@ def test_phases_of_nodes_that_are_told_are_all_but_the_last() -> None:
     phases = {key[0] for key in shown().values("nodes")}
     assert phases <= {phase.value for phase in NodePhase}
     assert shown().value("nodes", phase="gone", size="small") is None
+
+
+def test_a_container_is_shown_by_the_same_value_until_it_changes(elastic: Harness) -> None:
+    request = elastic.submit(command=["good"])
+    elastic.advance_until(lambda: elastic.container_of(request)["state"] == "Locked")
+    elastic.settle()
+    [waits] = elastic.status().containers
+    assert elastic.status().containers[0] is waits
+    elastic.advance_until(lambda: elastic.container_of(request)["state"] == "Running")
+    elastic.advance(10)
+    [runs] = elastic.status().containers
+    assert waits.reason is not None
+    assert (waits.node, waits.container.state) == ("", ContainerState.LOCKED)
+    assert runs.reason is None
+    assert (bool(runs.node), runs.container.state) == (True, ContainerState.RUNNING)
