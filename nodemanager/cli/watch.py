@@ -245,7 +245,7 @@ def _cells(item: Watched) -> tuple[Cell, ...]:
         Text(row.state, style=STATE_STYLES.get(row.state, "")),
         str(row.attempt) if row.attempt else "",
         "" if row.elapsed is None else age(row.elapsed),
-        " ".join(filter(None, (row.node, row.words))),
+        ": ".join(filter(None, (row.node, row.words))),
     )
 
 
