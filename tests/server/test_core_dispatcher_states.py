@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nodemanager.model import DispatcherState
 from nodemanager.server.errors import ServerError
+from nodemanager.server.policy import Policy
 from tests.docs.pages import blocks, graph
+from tests.server.conftest import ROOT_TOKEN
 
 if TYPE_CHECKING:
     from tests.server.conftest import Cluster, Me
 
-TIMEOUT = 600.0
+TIMEOUT = 60.0
 
 
 def lose(cluster: Cluster, me: Me) -> None:
@@ -35,7 +38,10 @@ MADE = {"alive": nothing, "lost": lose, "retired": retire}
 EVENTS = (lose, retire, ping, nothing)
 
 
-def test_the_graph_is_what_comes_of_everything_that_can_happen(cluster: Cluster) -> None:
+def test_the_graph_is_what_comes_of_everything_that_can_happen(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(Policy(ping_timeout=TIMEOUT, root_token=ROOT_TOKEN))
     found: dict[str, set[str]] = {}
 
     def look(before: str, me: Me) -> None:
