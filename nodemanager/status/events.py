@@ -27,6 +27,8 @@ STEADY_SECONDS = 10.0
 """An event comes at least so often, though nothing has changed: who hears none for longer is cut off."""
 HEARTBEAT_SECONDS = 5.0
 """So often something is sent in any case, so that nobody in between takes the connection for dead."""
+CONTAINERS_PER_SECOND = 10_000
+"""So many are looked at: with more there are fewer events, so that the actors keep the processor."""
 RETRY_MILLISECONDS = 2000
 """After so long a browser connects anew."""
 
@@ -62,8 +64,9 @@ class Events:
             if news is not None:
                 since = 0.0
                 await self._tell(news)
-            await asyncio.sleep(self._every_seconds)
-            since += self._every_seconds
+            pause = self._every_seconds * effort(self._look)
+            await asyncio.sleep(pause)
+            since += pause
 
     def stream(self, is_admitted: Callable[[], bool]) -> EventStream:
         """What one page is sent, for as long as `is_admitted`; raises 503 when too many listen."""
@@ -132,6 +135,13 @@ class EventStream(StreamingResponse):
         """Whatever ends it, the stream is not counted any more."""
         async with aclosing(self._pieces):
             await super().__call__(scope, receive, send)
+
+
+def effort(look: DaemonLook | None) -> float:
+    """How many times longer than usual to wait until the next look, for what this one cost."""
+    if look is None or look.dispatcher is None:
+        return 1.0
+    return max(1.0, len(look.dispatcher.containers) / CONTAINERS_PER_SECOND)
 
 
 def has_changed(before: DaemonLook, after: DaemonLook) -> bool:

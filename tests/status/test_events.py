@@ -15,7 +15,7 @@ from nodemanager.clock import ManualClock
 from nodemanager.errors import NodeManagerError
 from nodemanager.status import events as events_module
 from nodemanager.status.asking import Asker
-from nodemanager.status.events import Events, has_changed
+from nodemanager.status.events import Events, effort, has_changed
 from nodemanager.status.look import DaemonLook
 from nodemanager.status.sessions import SESSION_SECONDS
 from tests.status.conftest import Serve, started
@@ -190,6 +190,15 @@ def test_who_reads_slowly_is_told_once_for_all_that_happened(world: World) -> No
 )
 def test_news_is_what_a_page_would_show(after: DaemonLook, changed: bool) -> None:
     assert has_changed(LOOK, after) is changed
+
+
+@pytest.mark.parametrize(("containers", "times"), [(0, 1), (10_000, 1), (100_000, 10)])
+def test_the_more_there_is_to_look_at_the_rarer_it_is_looked_at(
+    containers: int, times: int
+) -> None:
+    held = DISPATCHER.containers[:1] * containers
+    assert effort(replace(LOOK, dispatcher=replace(DISPATCHER, containers=held))) == times
+    assert effort(replace(LOOK, dispatcher=None)) == effort(None) == 1
 
 
 # Over HTTP.
