@@ -157,14 +157,16 @@ def sees(tx: Transaction, caller: Caller, resource: Resource, uuid: str) -> bool
 def reads_files(tx: Transaction, uuid: str) -> bool:
     """Whether the caller may read what the container with this UUID has left, its logs and its output.
 
-    Whoever sees a container reads its files, except dispatchers, who have no need to. A container reads what
-    its user would, and what its own mounts name: that was judged when its request was committed.
+    Whoever sees a container reads its files; of dispatchers the one that has, or had, claimed it, for its page. A
+    container reads what its user would, and what its own mounts name: that was judged when its request was committed.
     """
     caller = tx.caller
     containers = RESOURCES["containers"]
     row = lookup(tx, containers, uuid)
-    if row is None or caller.kind == "dispatcher":
+    if row is None:
         return False
+    if caller.kind == "dispatcher":
+        return caller.dispatcher_uuid is not None and row["dispatcher"] == caller.dispatcher_uuid
     if caller.kind != "container" or caller.container_uuid == uuid:
         return sees(tx, caller, containers, uuid)
     itself = lookup(tx, containers, caller.container_uuid or "")
@@ -198,12 +200,12 @@ def _by_uuid(plural: str, *, lock: bool) -> Select[Any]:
 
 def dispatcher_of_operator(tx: Transaction, call: Call) -> Row:
     """The dispatcher that an administrator's call is about, locked; 404, and 403 for whoever is none."""
+    if tx.caller.kind != "root":
+        raise forbidden(f"only an administrator may {call.method.name} a dispatcher")
     tx.lock_graph()
     row = lookup(tx, RESOURCES["dispatchers"], call.uuid, lock=True)
     if row is None:
         raise not_found()
-    if tx.caller.kind != "root":
-        raise forbidden(f"only an administrator may {call.method.name} a dispatcher")
     return row
 
 

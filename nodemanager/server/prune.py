@@ -6,12 +6,14 @@ meanwhile. Equal work that is asked for later cannot be answered by a container 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, delete, func, select
 from sqlalchemy.sql.expression import Delete
 
+from nodemanager.model import STORE_PREFIX, ContainerState
+from nodemanager.server.access import inputs_of
 from nodemanager.server.errors import forbidden, invalid
 from nodemanager.server.resources import parse_micros
 from nodemanager.server.schema import (
@@ -30,6 +32,7 @@ from nodemanager.server.transaction import Call, Transaction
 MOST_REQUESTS = 1000
 """Of one call."""
 
+_ALL = 2**31
 _CHUNK = 400
 """UUIDs of one statement; SQLite takes so many parameters everywhere."""
 
@@ -53,35 +56,58 @@ _IS_OF_ANOTHER = (
     .exists()
 )
 _COUNT_REQUESTS = select(func.count()).select_from(container_requests).where(_OLD)
-_COUNT_CONTAINERS = (
-    select(func.count(_a.container_uuid.distinct()))
+_CONTAINERS = (
+    select(_a.container_uuid)
+    .distinct()
     .join(container_requests, _r.uuid == _a.request_uuid)
     .where(_OLD, ~_IS_OF_ANOTHER)
+)
+_STRAYS = (
+    select(_c.uuid)
+    .where(
+        _c.state.in_([state.value for state in ContainerState if state.is_final]),
+        _c.finished_at < bindparam("before"),
+        ~select(_a.container_uuid).where(_a.container_uuid == _c.uuid).exists(),
+    )
+    .limit(bindparam("most"))
+)
+"""Containers that are no request's attempt any more."""
+_MAY_HAVE_INPUTS = select(_r.mounts).where(
+    _r.state != "Final", cast(_r.mounts, Text).contains(STORE_PREFIX, autoescape=True)
 )
 
 
 def prune(tx: Transaction, call: Call) -> dict[str, Any]:
     """``container_requests.prune``: forget requests that are Final and have not changed since `before`.
 
-    Their containers go with them, unless another request has them too, and so do reasons, log entries and tokens of
-    either. At most `limit` requests at a time, the oldest first; `more` says whether there are others. With
-    `dry_run` nothing changes and everything is counted at once. For administrators.
+    Their containers go with them, unless another request has them too or one that is not Final takes their output as
+    its input, and so do reasons, log entries and tokens of either. At most `limit` requests at a time, the oldest
+    first; `more` says whether there are others. The last call also takes containers that have long been nobody's:
+    their requests were deleted, or they were still an input. With `dry_run` nothing changes and everything is
+    counted at once. For administrators.
     """
     if tx.caller.kind != "root":
         raise forbidden("only an administrator may prune")
     before, limit = _before(call), _limit(call)
     if call.arguments.get("dry_run"):
-        return _answer(
-            tx.conn.execute(_COUNT_REQUESTS, {"before": before}).scalar_one(),
-            tx.conn.execute(_COUNT_CONTAINERS, {"before": before}).scalar_one(),
-        )
+        count = tx.conn.execute(_COUNT_REQUESTS, {"before": before}).scalar_one()
+        theirs = tx.conn.execute(_CONTAINERS, {"before": before}).scalars()
+        nobodys = tx.conn.execute(_STRAYS, {"before": before, "most": _ALL}).scalars()
+        return _answer(count, len({*theirs, *nobodys} - _inputs(tx)))
     tx.lock_graph()
     found = tx.conn.execute(_OLDEST, {"before": before, "most": limit + 1}).scalars().all()
-    requests = found[:limit]
-    gone = _forget_requests(tx, requests)
+    requests, more = found[:limit], len(found) > limit
+    inputs = _inputs(tx)
+    gone = _forget_requests(tx, requests, inputs)
+    silent = 0
+    if not more:
+        stray = tx.conn.execute(_STRAYS, {"before": before, "most": limit + 1 + len(inputs)})
+        strays = [uuid for uuid in stray.scalars() if uuid not in inputs]
+        more = len(strays) > limit
+        _remove(tx, delete(containers).where(_in(_c.uuid)), strays[:limit])
+        gone += strays[:limit]
+        silent = _forget_dispatchers(tx, before)
     noted = _forget_notes(tx, [*requests, *gone])
-    more = len(found) > limit
-    silent = 0 if more else _forget_dispatchers(tx, before)
     return _answer(len(requests), len(gone), gone, noted, silent, more=more)
 
 
@@ -119,8 +145,19 @@ def _limit(call: Call) -> int:
     return limit
 
 
-def _forget_requests(tx: Transaction, requests: Sequence[str]) -> list[str]:
-    """Remove them, and the containers that are nobody's now; the UUIDs of these."""
+def _inputs(tx: Transaction) -> set[str]:
+    """Containers whose output somebody who has not ended takes as an input."""
+    return {
+        uuid
+        for mounts in tx.conn.execute(_MAY_HAVE_INPUTS).scalars()
+        for uuid in inputs_of(mounts).values()
+    }
+
+
+def _forget_requests(
+    tx: Transaction, requests: Sequence[str], inputs: Collection[str]
+) -> list[str]:
+    """Remove them, and the containers that are nobody's now but no `inputs`; the UUIDs of these."""
     had = select(_a.container_uuid).distinct().where(_in(_a.request_uuid))
     theirs = {uuid for part in _parts(requests) for uuid in tx.conn.execute(had, part).scalars()}
     _remove(tx, delete(attempts).where(_in(_a.request_uuid)), requests)
@@ -129,7 +166,7 @@ def _forget_requests(tx: Transaction, requests: Sequence[str]) -> list[str]:
     others = {
         uuid for part in _parts(sorted(theirs)) for uuid in tx.conn.execute(kept, part).scalars()
     }
-    gone = sorted(theirs - others)
+    gone = sorted(theirs - others - set(inputs))
     _remove(tx, delete(containers).where(_in(_c.uuid)), gone)
     return gone
 

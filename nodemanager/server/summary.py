@@ -10,10 +10,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, func, literal, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Subquery,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    true,
+)
 
 from nodemanager.model import ContainerState
 from nodemanager.reason import ReasonToken
+from nodemanager.reason.counting import OF_QUEUED_ONES
 from nodemanager.server import pauses
 from nodemanager.server.access import restriction_of_list
 from nodemanager.server.resources import RESOURCES
@@ -33,6 +46,12 @@ _said = (
     .group_by(links.c.head_uuid)
     .subquery("said")
 )
+_holder_said = (
+    select(links.c.head_uuid, links.c.tail_uuid, _rank.label("rank"))
+    .where(links.c.link_class == "dispatch", links.c.name.not_in([t.value for t in OF_QUEUED_ONES]))
+    .subquery("holder_said")
+)
+"""Once a container is claimed, only its dispatcher's word counts, and no word about queued ones: `what_counts`."""
 _due = case((_c.run_after > _c.created_at, _c.run_after), else_=_c.created_at)
 _own = case(
     (_c.hold, literal(ReasonToken.ON_HOLD.value)),
@@ -45,20 +64,29 @@ _own = case(
     ),
     else_=literal(""),
 )
-_BY_REASON = (
-    select(
-        _c.state,
-        func.coalesce(_said.c.rank, 0).label("rank"),
-        _own.label("own"),
-        func.count().label("number"),
-        func.min(_due).label("due"),
+
+
+def _by_reason(said: Subquery, *on: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(
+            _c.state,
+            func.coalesce(said.c.rank, 0).label("rank"),
+            _own.label("own"),
+            func.count().label("number"),
+            func.min(_due).label("due"),
+        )
+        .select_from(containers.outerjoin(said, and_(said.c.head_uuid == _c.uuid, *on)))
+        .group_by("state", "rank", "own")
     )
-    .select_from(containers.outerjoin(_said, _said.c.head_uuid == _c.uuid))
-    .group_by("state", "rank", "own")
-)
+
+
 # Through the dispatchers, since that is how the index of what is held begins.
 _HELD_BY_THE_LIVING = _c.dispatcher.in_(
     select(dispatchers.c.uuid).where(dispatchers.c.state == "alive")
+)
+_QUEUED = _by_reason(_said).where(IS_QUEUED)
+_LOCKED = _by_reason(_holder_said, _holder_said.c.tail_uuid == _c.dispatcher).where(
+    _HELD_BY_THE_LIVING, _c.state == ContainerState.LOCKED.value
 )
 _RUNNING = (
     select(func.count()).select_from(containers).where(_HELD_BY_THE_LIVING, _c.state == "Running")
@@ -139,9 +167,8 @@ def summarise(conn: Connection, now: int, seen: ColumnElement[bool]) -> Summary:
 def _counted(
     conn: Connection, now: int, seen: ColumnElement[bool], unsaid: ReasonToken
 ) -> Iterator[WaitingFor]:
-    is_locked = _c.state == ContainerState.LOCKED.value
-    for which in ((IS_QUEUED,), (_HELD_BY_THE_LIVING, is_locked)):
-        for row in conn.execute(_BY_REASON.where(seen, *which), {"now": now}):
+    for question in (_QUEUED, _LOCKED):
+        for row in conn.execute(question.where(seen), {"now": now}):
             if row.rank:
                 token = _TOKENS[row.rank - 1]
             elif row.state == ContainerState.LOCKED:

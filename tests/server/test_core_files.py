@@ -26,9 +26,12 @@ def test_files_are_read_by_who_sees_the_container(cluster: Cluster) -> None:
     callers |= {"dispatcher": me.token, "runner": runner, "other runner": other_runner}
     # A container reads what its user may.
     shared = {name for name, token in callers.items() if read_by(token, uuid)}
-    assert shared == {"root", "ada", "bob", "runner", "other runner"}
+    # And its dispatcher, whose page shows the log.
+    assert shared == {"root", "ada", "bob", "dispatcher", "runner", "other runner"}
     unshared = {name for name, token in callers.items() if read_by(token, other)}
-    assert unshared == {"root", "ada", "runner", "other runner"}
+    assert unshared == {"root", "ada", "dispatcher", "runner", "other runner"}
+    stranger = cluster.dispatcher("stranger")
+    assert not read_by(stranger.token, uuid)
     assert not any(read_by(t, "zzzzz-dz642-000000000000000") for t in callers.values())
     # Who asked first may go, its container is still its own.
     cluster.call("container_requests.delete", uuid=mine["uuid"])

@@ -95,6 +95,33 @@ def test_a_container_that_another_request_has_stays_until_that_goes(
 
 
 @in_memory
+def test_a_container_whose_output_somebody_waits_to_read_stays_until_that_ends(
+    cluster: Cluster, me: Me
+) -> None:
+    source = finished(cluster, me)["container_uuid"]
+    later(cluster, me, 31)
+    taken = {"kind": "file", "path": f"store:{source}/output/a"}
+    mounts = {"/out": {"kind": "tmp"}, "/in": taken}
+    reader = cluster.request(mounts=mounts)
+    assert prune(cluster, dry_run=True)["containers"] == 0
+    answer = prune(cluster)
+    assert (answer["container_requests"], answer["containers"]) == (1, 0)
+    assert exists(cluster, "containers", source)
+    cluster.update_request(reader["uuid"], priority=0)
+    assert prune(cluster, dry_run=True)["containers"] == 1
+    assert prune(cluster)["container_uuids"] == [source]
+
+
+@in_memory
+def test_a_container_whose_request_was_deleted_goes(cluster: Cluster, me: Me) -> None:
+    request = finished(cluster, me)
+    cluster.call("container_requests.delete", uuid=request["uuid"])
+    assert prune(cluster)["containers"] == 0
+    later(cluster, me, 31)
+    assert prune(cluster)["container_uuids"] == [request["container_uuid"]]
+
+
+@in_memory
 def test_every_attempt_goes(cluster: Cluster, me: Me) -> None:
     request, first, token = cluster.running(me)
     cluster.write(token, first, state="TempFail")

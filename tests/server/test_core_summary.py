@@ -53,6 +53,19 @@ def test_of_what_several_dispatchers_say_the_mildest_counts(cluster: Cluster) ->
     assert cluster.container(unsaid)["state"] == "Queued"
 
 
+def test_of_what_is_claimed_only_its_dispatcher_tells_and_nothing_of_the_queue(
+    cluster: Cluster,
+) -> None:
+    one, two = cluster.dispatcher("one"), cluster.dispatcher("two")
+    uuid = cluster.request()["container_uuid"]
+    say(cluster, two, uuid, ReasonToken.CLAIM_LIMIT)
+    say(cluster, one, uuid, ReasonToken.BACKOFF)
+    assert [c["uuid"] for c in cluster.claim(one)] == [uuid]
+    assert waiting(summary(cluster)) == {("Locked", "submitting"): 1}
+    say(cluster, one, uuid, ReasonToken.NODE_BOOTING)
+    assert waiting(summary(cluster)) == {("Locked", "node-booting"): 1}
+
+
 def test_what_nobody_speaks_of_is_told_by_its_record(cluster: Cluster) -> None:
     me = cluster.dispatcher()
     root = cluster.root_token
