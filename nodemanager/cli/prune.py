@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from nodemanager.api.connection import list_all
 from nodemanager.cli.command import FAILED, SUCCEEDED, Command, Flags, duration
 from nodemanager.cli.out import Out
 from nodemanager.cli.site import Site, is_uuid
 from nodemanager.cli.words import age, count
-from nodemanager.model import RequestState, format_time, stored_output
+from nodemanager.model import format_time
 
 BATCH = 500
 """Requests of one call: a transaction that nobody waits for long."""
@@ -29,7 +28,6 @@ class _Sum:
         self.requests = 0
         self.containers = 0
         self.folders = 0
-        self.kept = 0
         self.troubles: list[str] = []
 
     def add(self, answer: Mapping[str, Any]) -> None:
@@ -47,16 +45,15 @@ def prune(site: Site, flags: Flags, out: Out) -> int:
     """Remove them, batch by batch."""
     before = format_time(out.now - flags.older_than)
     done = _Sum()
-    inputs = _Inputs(site)
+    store = site.store if site.store is not None and site.store.is_dir() else None
     with _progress(out) as show:
         for answer in _batches(site, before, only_look=flags.only_look):
             done.add(answer)
-            if site.folders and answer["container_uuids"]:
-                inputs.look()
+            if store is not None:
                 for uuid in answer["container_uuids"]:
-                    _remove_folders(site.folders, uuid, inputs, done)
+                    _remove_folder(store / uuid, uuid, done)
             show(done.words)
-    _say(done, before, flags, site, out)
+    _say(done, before, flags, store, out)
     return FAILED if done.troubles else SUCCEEDED
 
 
@@ -70,49 +67,15 @@ def _batches(site: Site, before: str, *, only_look: bool) -> Iterator[Mapping[st
             return
 
 
-class _Inputs:
-    """Containers whose output something that has not ended takes as its input. Nothing new can name one that is gone,
-    so it is enough to have looked after it went."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._looked_until = ""
-        self._uuids: set[str] = set()
-
-    def __contains__(self, uuid: str) -> bool:
-        return uuid in self._uuids
-
-    def look(self) -> None:
-        """Take note of what has been asked for since the last look."""
-        filters: list[Any] = [["state", "!=", RequestState.FINAL.value]]
-        if self._looked_until:
-            filters.append(["modified_at", ">=", self._looked_until])
-        fields = ("uuid", "modified_at", "mounts")
-        site = self._site
-        for record in site.asked(
-            lambda: list(list_all(site.api.container_requests(), filters, fields)),
-            "container_requests.list",
-        ):
-            self._looked_until = max(self._looked_until, record["modified_at"])
-            for mount in record["mounts"].values():
-                found = stored_output(str(mount.get("path") or ""))
-                if found is not None:
-                    self._uuids.add(found[0])
-
-
-def _remove_folders(folders: Iterable[Path], uuid: str, inputs: _Inputs, done: _Sum) -> None:
-    """Logs and outputs of a container that is no more, in the stores that are here."""
-    for folder in (store / uuid for store in folders):
-        if not is_uuid(uuid) or not folder.exists():
-            continue
-        if uuid in inputs:
-            done.kept += 1
-            continue
-        try:
-            shutil.rmtree(folder)
-            done.folders += 1
-        except OSError as error:
-            done.troubles.append(f"{folder}: {error.strerror}")
+def _remove_folder(folder: Path, uuid: str, done: _Sum) -> None:
+    """Log and output of a container that is no more; the API has removed what it keeps itself."""
+    if not is_uuid(uuid) or not folder.exists():
+        return
+    try:
+        shutil.rmtree(folder)
+        done.folders += 1
+    except OSError as error:
+        done.troubles.append(f"{folder}: {error.strerror}")
 
 
 @contextmanager
@@ -127,7 +90,7 @@ def _progress(out: Out) -> Iterator[Any]:
         yield lambda words: bar.update(task, description=f"removed {words}")
 
 
-def _say(done: _Sum, before: str, flags: Flags, site: Site, out: Out) -> None:
+def _say(done: _Sum, before: str, flags: Flags, store: Path | None, out: Out) -> None:
     for trouble in done.troubles:
         out.note(f"could not be removed: {trouble}")
     if out.as_json:
@@ -138,7 +101,6 @@ def _say(done: _Sum, before: str, flags: Flags, site: Site, out: Out) -> None:
                 "container_requests": done.requests,
                 "containers": done.containers,
                 "folders": done.folders,
-                "folders_kept": done.kept,
             }
         )
         return
@@ -147,13 +109,8 @@ def _say(done: _Sum, before: str, flags: Flags, site: Site, out: Out) -> None:
         out.say(f"would remove {done.words} that {older}; nothing was changed")
         return
     out.say(f"removed {done.words} that {older}")
-    if site.folders:
-        places = " and ".join(map(str, site.folders))
-        out.say(f"removed {count(done.folders, 'folder')} of logs and outputs in {places}")
-    if done.kept:
-        out.say(
-            f"kept {count(done.kept, 'folder')} for what takes an output in it as input and has not ended"
-        )
+    if store is not None:
+        out.say(f"removed {count(done.folders, 'folder')} of logs and outputs in {store}")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -174,15 +131,16 @@ PRUNE = Command(
     "remove requests that ended long ago, with their logs and outputs",
     prune,
     description="Removes container requests that are Final and ended before then, their containers with all that is "
-    "known of them, and the containers' folders in the store when that is here; a folder that is an input of something "
-    "which has not ended stays. A container that a younger request has too stays. Needs an administrator's token.",
+    "known of them, and the containers' folders in the store when that is here (else those stay, and nobody knows of them "
+    "any more). A container stays that a younger request has too, or whose output is an input of something which has not "
+    "ended. Needs an administrator's token.",
     arguments=_arguments,
     examples=("prune --older-than 90d --dry-run", "prune --older-than 90d"),
     keys={
         "before": "what ended before then is meant",
         "dry_run": "whether nothing was changed",
         "container_requests, containers": "how many were, or would be, removed",
-        "folders, folders_kept": "how many folders of logs and outputs were removed, and kept as inputs",
+        "folders": "how many folders of logs and outputs were removed",
     },
     statuses={0: "done", 1: "refused, or a folder could not be removed"},
 )

@@ -67,8 +67,6 @@ class Site:
     management: Management
     store: Path | None = None
     """The directory of logs and outputs; None where they are at the API, or nobody said."""
-    api_files: Path | None = None
-    """The directory of what is uploaded to the API, when that is the daemon's own."""
     client: Any = field(default=None, repr=False)
     """The client object to use; None: it is made when it is needed."""
 
@@ -96,11 +94,6 @@ class Site:
             return self.endpoint.connect(self.access.timeout)
         except ApiUnavailable as error:
             raise self._no_answer(error) from error
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """The directories here that have a folder for each container."""
-        return tuple(path for path in (self.store, self.api_files) if path and path.is_dir())
 
     def close(self) -> None:
         """Let go of the connection, if there is one."""
@@ -164,12 +157,10 @@ def site_of(config: Config | None, environ: Mapping[str, str] = os.environ) -> S
     if config is None:
         management = Management(missing="no config file says where it is")
         return Site(lambda: _access(None, environ), management)
-    own = config.is_embedded and not environ.get(_HOST)
     return Site(
         find=lambda: _access(config, environ),
         management=_management(config),
         store=config.runner.store,
-        api_files=config.daemon.state_dir / "api" / "files" if own else None,
     )
 
 

@@ -13,7 +13,7 @@ from nodemanager.api.requests import ArvadosRequests
 from nodemanager.cli.command import FAILED, INTERRUPTED, SUCCEEDED, Command, Flags, complete_files
 from nodemanager.cli.out import Out
 from nodemanager.cli.site import Site, UsageError
-from nodemanager.errors import ApiRefused
+from nodemanager.errors import ApiRefused, NodeManagerError
 from nodemanager.model import format_time
 from nodemanager.runs.record import RunRecords
 from nodemanager.runs.request_file import RequestSpec, load_requests, ready_attributes
@@ -43,6 +43,11 @@ def submit(site: Site, flags: Flags, out: Out) -> int:
             out.note(f"{folder / spec.file}:{spec.line}: {spec.name}: the API refuses it: {error}")
             status = FAILED
             continue
+        except NodeManagerError as error:
+            # What was submitted has to be told: who submits again would have it twice.
+            out.note(f"{folder / spec.file}:{spec.line}: {spec.name} and what follows it: {error}")
+            status = FAILED
+            break
         made.append(
             {"name": spec.name, "uuid": record["uuid"], "container": record["container_uuid"]}
         )

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nodemanager.api.connection import list_all
 from nodemanager.cli.command import SUCCEEDED, Command, Flags, each, uuids, with_reason
 from nodemanager.cli.out import Out
 from nodemanager.cli.site import Site, needs_work
@@ -55,7 +56,11 @@ def _cancel_container(site: Site, uuid: str, out: Out) -> None:
         _already(uuid, container["state"], out)
         return
     filters = [["container_uuid", "=", uuid], ["state", "=", RequestState.COMMITTED.value]]
-    wanting = site.call("container_requests", "list", filters=filters)["items"]
+    fields = ("uuid", "state", "name", "container_uuid")
+    wanting = site.asked(
+        lambda: list(list_all(site.api.container_requests(), filters, fields)),
+        "container_requests.list",
+    )
     if not wanting:
         raise NodeManagerError(f"{uuid}: no request that this token may see wants it")
     for request in wanting:
