@@ -35,12 +35,16 @@ import pytest
 
 from nodemanager.model import JobState, Node, NodeState, Resources, new_uuid
 from nodemanager.outcome import End, EndKind
+from nodemanager.reason import ReasonToken
 from nodemanager.schedulers import probe
 from nodemanager.schedulers.base import Job, JobSpec, Scheduler, Submission
 
 Connect = Callable[[str], Scheduler]
 
 OURS, THEIRS, NOBODY = "zzzzz", "yyyyy", "xxxxx"
+FOR_ROOM = (ReasonToken.WAITING_FOR_RESOURCES, ReasonToken.SCHEDULER_WAIT)
+"""What a job may be said to wait for when all is full; the second where the module cannot tell."""
+
 SMALL = Resources(cores=1, ram_bytes=64 << 20)
 
 ODD_ARGUMENTS = (
@@ -435,7 +439,9 @@ class SchedulerConformance:
         holders = bench.fill()
         spec = bench.finisher()
         bench.submit(spec)
-        assert bench.waiting(spec).reason
+        job = bench.waiting(spec)
+        assert job.reason
+        assert job.waits_for is None or job.waits_for.token in FOR_ROOM
         bench.release(holders[0])
         assert bench.end(spec) == End(EndKind.EXITED, 0)
         for holder in holders:
