@@ -73,7 +73,10 @@ class Reloader:
             raise
         before, self._running = self._running, config
         self._herald.limits = limits_from(config)
-        if settings_from(before) != settings_from(config):
+        settings = settings_from(config)
+        if settings.is_served_like(settings_from(before)):
+            self.management.follow(settings)
+        else:
             self._replace_management(before)
 
     def _replace_management(self, before: Config) -> None:
@@ -84,6 +87,7 @@ class Reloader:
             settings = replace(settings, port=urlsplit(old.url).port or 0)
         old.stop(MANAGEMENT_STOP_SECONDS)
         self.management = ManagementServer(settings, self._daemon)
+        self.management.go_on_from(old)
         try:
             self.management.start()
         except ConfigError as error:
@@ -94,6 +98,7 @@ class Reloader:
             )
             self._running = replace(self._running, manage=before.manage)
             self.management = ManagementServer(settings_from(self._running), self._daemon)
+            self.management.go_on_from(old)
             self.management.start()
 
 

@@ -15,7 +15,7 @@ from nodemanager.status.groups import MAX_ROWS, Group, group_containers, row_doc
 from nodemanager.status.health import why_not_ready
 from nodemanager.status.look import DaemonLook, shown_time
 from nodemanager.status.recorder import Recorder
-from nodemanager.status.settings import ManageSettings
+from nodemanager.status.settings import LiveSettings, ManageSettings
 
 FLOW_SECONDS = 300.0
 """Over how long what was started and ended lately is counted."""
@@ -24,6 +24,7 @@ FLOW_SECONDS = 300.0
 @dataclass(frozen=True, slots=True)
 class _Shown:
     look: DaemonLook
+    settings: ManageSettings
     groups: tuple[Group, ...]
     status: Response
 
@@ -31,7 +32,7 @@ class _Shown:
 class Board:
     """Belongs to the event loop's thread."""
 
-    def __init__(self, settings: ManageSettings, asker: Asker, recorder: Recorder) -> None:
+    def __init__(self, settings: LiveSettings, asker: Asker, recorder: Recorder) -> None:
         self._settings = settings
         self._asker = asker
         self._recorder = recorder
@@ -56,14 +57,15 @@ class Board:
         }
 
     def _shown(self, look: DaemonLook) -> _Shown:
-        if self._last is None or self._last.look is not look:
+        last, settings = self._last, self._settings.now
+        if last is None or last.look is not look or last.settings is not settings:
             status = look.dispatcher
             groups = () if status is None else group_containers(status)
             beside = Beside(
                 groups=groups,
                 flow=self._recorder.history.flow(FLOW_SECONDS),
-                obstacles=why_not_ready(look, self._asker.pulse(), self._settings.limits),
+                obstacles=why_not_ready(look, self._asker.pulse(), settings.limits),
             )
-            document = status_document(look, self._settings, beside)
-            self._last = _Shown(look, groups, json_response(document))
-        return self._last
+            document = status_document(look, settings, beside)
+            last = self._last = _Shown(look, settings, groups, json_response(document))
+        return last

@@ -16,7 +16,7 @@ from nodemanager.status.parts import Parts
 
 def health_routes(parts: Parts) -> list[Route]:
     """The routes. To be alive nothing is asked: who is stuck does not answer."""
-    asker, limits = parts.asker, parts.settings.limits
+    asker = parts.asker
 
     async def live(_request: Request) -> Response:
         return _answer(why_not_alive(asker.pulse(), asker.wall()))
@@ -26,7 +26,7 @@ def health_routes(parts: Parts) -> list[Route]:
             look = await asker.look()
         except NoAnswer as error:
             return _answer((*why_not_alive(asker.pulse(), asker.wall()), str(error)))
-        return _answer(why_not_ready(look, asker.pulse(), limits))
+        return _answer(why_not_ready(look, asker.pulse(), parts.settings.now.limits))
 
     return [Route("/_health/live", live), Route("/_health/ready", ready)]
 

@@ -12,14 +12,14 @@ from nodemanager.status.board import Board
 from nodemanager.status.events import Events
 from nodemanager.status.look import Source
 from nodemanager.status.recorder import Recorder
-from nodemanager.status.settings import ManageSettings
+from nodemanager.status.settings import LiveSettings, ManageSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """One of each per server. All belong to the event loop's thread."""
 
-    settings: ManageSettings
+    settings: LiveSettings
     clock: Clock
     asker: Asker
     access: Access
@@ -34,12 +34,13 @@ class Parts:
         """Those of a server that looks at `source`."""
         asker = Asker(source, clock, patience_seconds)
         recorder = Recorder.at_start(asker, clock)
+        live = LiveSettings(settings)
         return cls(
-            settings=settings,
+            settings=live,
             clock=clock,
             asker=asker,
             access=Access(settings, clock),
             recorder=recorder,
-            board=Board(settings, asker, recorder),
+            board=Board(live, asker, recorder),
             events=Events(asker),
         )

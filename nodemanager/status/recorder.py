@@ -32,6 +32,10 @@ class Recorder:
         """With nothing to tell yet."""
         return cls(asker, clock, History(), clock.wall())
 
+    def go_on_from(self, other: Recorder) -> None:
+        """Begin with what `other` has recorded, by the same clock."""
+        self.history, self.began_at = other.history, other.began_at
+
     async def run(self, every_seconds: float = FINE_SECONDS) -> None:
         """Take samples until cancelled."""
         while True:

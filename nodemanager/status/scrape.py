@@ -33,7 +33,7 @@ class Scrape:
             look = None
 
         def text() -> bytes:
-            return text_of(reading_of(self._parts.settings, take_census(), look))
+            return text_of(reading_of(self._parts.settings.now, take_census(), look))
 
         # 100,000 containers take a moment, in which others are served.
         content = await asyncio.to_thread(text)

@@ -62,9 +62,9 @@ class ManagementServer:
 
         Raises `ConfigError` when the port cannot be listened on.
         """
-        if self._parts.settings.port == OFF:
+        if self._parts.settings.now.port == OFF:
             return
-        listening = _listen(self._parts.settings)
+        listening = _listen(self._parts.settings.now)
         self.url = _url(listening)
         # uvicorn leaves signals alone in any thread but the main one.
         self._server = _Server(self._parts, self._sample_seconds)
@@ -77,6 +77,14 @@ class ManagementServer:
             self.url,
             extra={"action": "manage_serving", "url": self.url},
         )
+
+    def follow(self, settings: ManageSettings) -> None:
+        """Go over to `settings`, which must be served alike; whoever is connected does not notice."""
+        self._parts.settings.now = settings
+
+    def go_on_from(self, other: ManagementServer) -> None:
+        """Show the plots that `other` has, in whose place it comes; before `start`."""
+        self._parts.recorder.go_on_from(other._parts.recorder)
 
     def stop(self, timeout_seconds: float = 3.0) -> bool:
         """Answer what is under way and end; True if that was done in time.

@@ -33,6 +33,21 @@ class ManageSettings:
     sizes: tuple[str, ...] = ()
     """The names of the `[Size]` sections."""
 
+    def is_served_like(self, other: ManageSettings) -> bool:
+        """Whether one server can go over from the one to the other: same place, same token."""
+        return (self.address, self.port, self.management_token) == (
+            other.address,
+            other.port,
+            other.management_token,
+        )
+
+
+@dataclass(slots=True)
+class LiveSettings:
+    """Those in effect. A reload may put others in their place at any time, from any thread: read them at use."""
+
+    now: ManageSettings
+
 
 def settings_from(config: Config) -> ManageSettings:
     """What the config file says."""
