@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nodemanager.api.requests import ArvadosRequests, Record
 from nodemanager.cli import status as status_module
 from nodemanager.cli.site import UsageError
 from nodemanager.errors import NodeManagerError, RequestError
 from nodemanager.outcome import End, EndKind
-from nodemanager.testing import Harness, MemoryResource, Program, Wire
+from nodemanager.testing import ROOT_TOKEN, Harness, MemoryResource, Program, Wire
 from tests.cli.conftest import GIB, Shell, memory_site, node
 
 LARGE = {"vcpus": 1, "ram": 900 * GIB}
@@ -477,6 +479,23 @@ class TestSubmit:
         with pytest.raises(RequestError, match=r"requests\.yml:14: priority"):
             shell.run("submit", self.path(tmp_path, f"{self.FILE}  priority: many\n"))
         assert harness.call("container_requests", "list")["items"] == []
+
+    def test_what_was_submitted_before_the_api_went_away_is_told(
+        self, harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wire = Wire()
+        shell = Shell(memory_site(MemoryResource(harness.service, ROOT_TOKEN, wire)), harness)
+        create = ArvadosRequests.create
+
+        def create_one(calls: ArvadosRequests, attributes: Mapping[str, Any]) -> Record:
+            record = create(calls, attributes)
+            wire.down = True
+            return record
+
+        monkeypatch.setattr(ArvadosRequests, "create", create_one)
+        assert shell.run("submit", self.path(tmp_path), "--json") == 1
+        assert [item["name"] for item in json.loads(shell.out)["submitted"]] == ["one"]
+        assert "two and what follows it: no API answers" in shell.err
 
     @pytest.mark.parametrize("more", ["after: [one]", "cancel_after: 5 s"])
     def test_what_needs_somebody_to_watch_says_so(
