@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,3 +91,29 @@ def test_another_token_takes_another_server_with_the_same_plots(site: Site) -> N
     assert before.get("/status.json").status == 403
     began_at = after.get("/history.json?span=hour").body["began_at"]
     assert began_at == shown_time(recorder.began_at)
+
+
+def test_a_port_that_somebody_has_leaves_the_server_where_it_was(site: Site) -> None:
+    server = site.reloader.management
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port, more = taken.getsockname()[1], "[Daemon]\nmax_nodes = 77\n"
+        problem = "the management server goes on as it was, see the log"
+        assert site.reload(port=port, more=more) == problem
+        assert site.reloader.management is server
+        # All else was taken up.
+        assert site.client().get("/status.json").body["limits"]["max_nodes"] == 77
+    # The next reload finds the difference again.
+    assert site.reload(port=port) == ""
+    assert site.client().address[1] == port
+
+
+def test_a_server_that_is_gone_is_started_by_the_next_reload(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, port = site.client().address
+    assert site.reloader.management.stop(10.0)
+    with socket.create_server(("127.0.0.1", port)):
+        assert site.reload() == "there is no management server, see the log"
+    assert "there is no management server now" in capsys.readouterr().err
+    assert site.reload() == ""
+    assert site.client().get("/status.json").status == 200

@@ -57,6 +57,15 @@ class ManagementServer:
         self.url = ""
         """Where it is, once it has started; empty when it is switched off."""
 
+    @property
+    def is_in_order(self) -> bool:
+        """It serves, or is switched off; not when it has not started, has ended or broke."""
+        if self._parts.settings.now.port == OFF:
+            return True
+        if self._server is None or self._thread is None:
+            return False
+        return self._thread.is_alive() and not self._server.should_exit
+
     def start(self) -> None:
         """Listen, and serve from now on; does nothing when the port is `OFF`.
 
