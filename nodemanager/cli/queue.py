@@ -15,6 +15,7 @@ from nodemanager.cli.waiting import Listed, list_live, with_names
 from nodemanager.cli.words import age, ago, count, waited
 from nodemanager.model import ContainerState, format_bytes, format_time
 from nodemanager.reason import ReasonToken, Tier
+from nodemanager.runs.view import STATE_COLOURS
 
 TIER_STYLES = {
     Tier.NEVER: "bold red",
@@ -22,15 +23,6 @@ TIER_STYLES = {
     Tier.LIMIT: "yellow",
     Tier.WAITING: "",
     Tier.UNSEEN: "dim",
-}
-STATE_STYLES = {
-    "Complete": "green",
-    "Running": "cyan",
-    "Queued": "yellow",
-    "Locked": "yellow",
-    "PermFail": "red",
-    "TempFail": "magenta",
-    "Cancelled": "red",
 }
 
 
@@ -139,7 +131,7 @@ def _row(item: Listed, now: float) -> tuple[Cell, ...]:
     )
     return (
         item.container.uuid,
-        Text(state, style=STATE_STYLES[state]),
+        Text(state, style=STATE_COLOURS[state]),
         str(item.container.attempt),
         waited(item.since, now),
         item.name,

@@ -17,13 +17,13 @@ from nodemanager.api.connection import list_those
 from nodemanager.api.requests import ArvadosRequests
 from nodemanager.cli.command import FAILED, SUCCEEDED, Command, Flags, uuids
 from nodemanager.cli.out import Cell, Column, Out, table_lines
-from nodemanager.cli.queue import STATE_STYLES
 from nodemanager.cli.site import NoAnswer, Site, needs_work
 from nodemanager.cli.verbs import get_work
 from nodemanager.cli.words import age
 from nodemanager.model import ContainerState, format_time, parse_time
 from nodemanager.runs.plan import Row, Standing, row
 from nodemanager.runs.request_file import RequestSpec
+from nodemanager.runs.view import STATE_COLOURS
 
 LOOK_SECONDS = 1.0
 MANY = 500
@@ -242,7 +242,7 @@ def _cells(item: Watched) -> tuple[Cell, ...]:
     return (
         item.uuid,
         item.name,
-        Text(row.state, style=STATE_STYLES.get(row.state, "")),
+        Text(row.state, style=STATE_COLOURS.get(row.state, "")),
         str(row.attempt) if row.attempt else "",
         "" if row.elapsed is None else age(row.elapsed),
         ": ".join(filter(None, (row.node, row.words))),

@@ -13,13 +13,14 @@ from rich.text import Text
 from nodemanager.api.story import Attempt, ReasonChange, SaidReason, Story, read_story
 from nodemanager.cli.command import PROG, Command, Flags, each, uuids
 from nodemanager.cli.out import Cell, Column, Out
-from nodemanager.cli.queue import STATE_STYLES, TIER_STYLES
+from nodemanager.cli.queue import TIER_STYLES
 from nodemanager.cli.site import Site, needs_work
 from nodemanager.cli.verbs import get_work
 from nodemanager.cli.words import age, ago, amount, resource_name
 from nodemanager.clock import Clock
 from nodemanager.model import ContainerState, format_time
 from nodemanager.reason import Knob, Reason, ReasonToken, Tier
+from nodemanager.runs.view import STATE_COLOURS
 
 MOST_ATTEMPTS = 10
 """So many are shown, the last ones."""
@@ -95,7 +96,7 @@ def _say_heading(story: Story, out: Out) -> None:
         out.say(f"  request    {story.request}, {story.request_state}, priority {story.priority}")
     out.say(f"  container  {current.uuid}, attempt {current.number}")
     state = Text("  state      ")
-    state.append(current.state.value, style=STATE_STYLES[current.state.value])
+    state.append(current.state.value, style=STATE_COLOURS[current.state.value])
     state.append(_state_words(current, out.now))
     out.say(state)
     if current.error:
@@ -180,7 +181,7 @@ def _attempt_cells(attempt: Attempt, now: float) -> tuple[Cell, ...]:
     return (
         str(attempt.number),
         attempt.uuid,
-        Text(attempt.state.value, style=STATE_STYLES[attempt.state.value]),
+        Text(attempt.state.value, style=STATE_COLOURS[attempt.state.value]),
         ago(attempt.finished_at, now),
         ran,
         attempt.node,

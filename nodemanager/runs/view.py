@@ -16,7 +16,7 @@ from nodemanager.model import format_seconds
 from nodemanager.runs.plan import TO_COME, NodeRow, Row
 from nodemanager.runs.session import Ending, View
 
-COLOURS = {
+STATE_COLOURS = {
     "Complete": "green",
     "Running": "cyan",
     "Queued": "yellow",
@@ -198,7 +198,7 @@ def _with_rest(table: Table, states: Iterable[str], shown: Iterable[str]) -> Gro
 def _cells(row: Row) -> list[Text]:
     return [
         Text(printable(row.name)),
-        Text(row.state, style=COLOURS.get(row.state, "")),
+        Text(row.state, style=STATE_COLOURS.get(row.state, "")),
         Text(str(row.attempt) if row.attempt else ""),
         Text(printable(row.node)),
         Text("" if row.elapsed is None else format_seconds(row.elapsed)),
@@ -221,7 +221,7 @@ def print_ending(console: Console, ending: Ending) -> None:
         tries = f"attempt {row.attempt}" if row.attempt > 1 else ""
         facts = ", ".join(filter(None, (took, tries)))
         words = ": ".join(filter(None, (facts, row.words)))
-        state = Text(f"{row.state:<13}", style=COLOURS.get(row.state, ""))
+        state = Text(f"{row.state:<13}", style=STATE_COLOURS.get(row.state, ""))
         line = Text(f"{printable(row.name):<{width}}  ")
         line.append_text(state)
         line.append(printable(words))
