@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pykka
@@ -17,7 +18,7 @@ import pykka
 from nodemanager import __version__
 from nodemanager.actors.actor import failure_counts, tell_if_alive
 from nodemanager.actors.pool import ActorPool, use_pool
-from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor
+from nodemanager.actors.supervisor import GetGroup, Supervise, SupervisorActor, TellGroup
 from nodemanager.actors.timer import TimerActor
 from nodemanager.actors.watchdog import Feed, Pulse, Watchdog
 from nodemanager.api.client import ArvadosApi
@@ -128,16 +129,22 @@ class Daemon:
         """Let the actors take up what is different in `config`, which may only be what
         `nodemanager.config.reload` calls live. Belongs to the thread that called `start`.
 
-        Raises `ConfigError`, and changes nothing then.
+        Raises `NodeManagerError`, and changes nothing then.
         """
         before = self._plant
-        if before is None:
+        if before is None or self._supervisor is None:
             raise NodeManagerError("the daemon has not started")
-        # Actors that are started anew meanwhile have it from the plant; to be told twice does no harm.
-        self._plant = _changed(before, config, self._endpoint)
+        changed = self._plant = _changed(before, config, self._endpoint)
+        # However busy the supervisor is: those it has started before it comes to this are told, and those that
+        # it starts later have it from the plant. To be told twice does no harm.
+        message = TellGroup(GROUP, partial(changed.retell, before))
+        try:
+            self._supervisor.tell(message)
+        except pykka.ActorDeadError as error:
+            self._plant = before
+            raise NodeManagerError("the daemon is ending, its actors cannot be told") from error
         self._config = config
         self._watchdog.be_patient(config.daemon.watchdog)
-        self._plant.retell(before, self._group(ASK_SECONDS))
 
     def look(self, timeout_seconds: float) -> DaemonLook:
         """How things stand, for people; see `nodemanager.status.look.Source`. May be called from any thread."""

@@ -6,16 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pykka
 import pytest
 
+from nodemanager.actors.driver import settle
+from nodemanager.actors.pool import InlinePool, use_pool
+from nodemanager.actors.supervisor import SupervisorActor
+from nodemanager.actors.timer import TimerActor
 from nodemanager.api.endpoint import Endpoint
 from nodemanager.clock import ManualClock
 from nodemanager.clouds.actor import CloudPace
 from nodemanager.clouds.fake import Fate
 from nodemanager.config import Config, parse
 from nodemanager.config.reload import LIVE, merge
-from nodemanager.daemon import _changed, _plant
+from nodemanager.daemon import Daemon, _changed, _plant
 from nodemanager.dispatch.group import Plant
+from nodemanager.errors import NodeManagerError
 from nodemanager.model import ContainerState, NodeSize, Resources
 from nodemanager.nodes.policy import NodePolicy
 from nodemanager.nodes.states import NodePhase
@@ -145,6 +151,27 @@ def test_limits_of_the_management_server_follow(tmp_path: Path) -> None:
     read = parse(f"{BASE}[Daemon]\nmax_nodes = 7\n[Manage]\nport = 0\n", tmp_path / "x.cfg")
     assert settings_from(merge(running, read)).max_nodes == 7
     assert settings_from(merge(running, read)).port == 0
+
+
+def test_a_supervisor_that_is_gone_refuses_the_reload(tmp_path: Path) -> None:
+    """Whoever asked would otherwise believe that everything was taken up."""
+    running, read = (
+        parse(f"{BASE}[Daemon]\nmax_nodes = {n}\n", tmp_path / "x.cfg") for n in (1, 7)
+    )
+    clock = ManualClock()
+    with use_pool(pool := InlinePool()):
+        daemon = Daemon(running, Endpoint("https://127.0.0.1:1", "x", None), clock)
+        plant = daemon._plant = plant_of(running)
+        supervisor = daemon._supervisor = SupervisorActor.start(TimerActor.start(clock), clock)
+        daemon.reload(merge(running, read))
+        changed = daemon._plant
+        assert changed.nodes != plant.nodes
+        supervisor.stop(block=False)
+        settle(pool)
+        with pytest.raises(NodeManagerError, match="cannot be told"):
+            daemon.reload(running)
+        pykka.ActorRegistry.stop_all()
+    assert daemon._plant is changed
 
 
 # What the actors do then.

@@ -77,6 +77,17 @@ class GetGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class TellGroup:
+    """To the supervisor: let `tell` tell the actors of the group something (none during a pause).
+
+    In order with starts: who is started later, was not there. `tell` must neither block nor raise.
+    """
+
+    key: Hashable
+    tell: Callable[[Sequence[Ref]], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Restart:
     key: Hashable
 
@@ -119,8 +130,9 @@ class SupervisorActor(Actor):
             case _Restart(key):
                 self._restart(key)
             case GetGroup(key):
-                group = self._groups.get(key)
-                return () if group is None or group.pausing else group.actors
+                return self._living(key)
+            case TellGroup(key, tell):
+                tell(self._living(key))
             case _:
                 super().on_receive(message)
         return None
@@ -129,6 +141,10 @@ class SupervisorActor(Actor):
         """Stop what was started."""
         for group in reversed(self._groups.values()):
             _stop(group.actors)
+
+    def _living(self, key: Hashable) -> tuple[Ref, ...]:
+        group = self._groups.get(key)
+        return () if group is None or group.pausing else group.actors
 
     def _start(self, key: Hashable) -> None:
         group = self._groups[key]

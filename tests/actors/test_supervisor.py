@@ -20,6 +20,7 @@ from nodemanager.actors.supervisor import (
     RestartPolicy,
     Supervise,
     SupervisorActor,
+    TellGroup,
     recent,
     restart_delay,
 )
@@ -108,6 +109,19 @@ def test_a_group_is_started(bench: Bench) -> None:
     assert bench.group() == bench.started[0]
     assert all(ref.ask("?") == "working" for ref in bench.group())
     assert bench.supervisor.ask(GetGroup("other")) == ()
+
+
+def test_a_group_is_told_in_order_with_starts(bench: Bench) -> None:
+    told: list[Sequence[Ref]] = []
+    bench.group()[1].tell("break")
+    settle(bench.pool)
+    bench.supervisor.tell(TellGroup("workers", told.append))
+    bench.advance(2)
+    # Nobody waits for an answer: who is started before it is handled is told.
+    bench.supervisor.tell(Supervise("workers", bench.start))
+    bench.supervisor.tell(TellGroup("workers", told.append))
+    settle(bench.pool)
+    assert told == [(), bench.started[-1]]
 
 
 def test_one_that_fails_brings_its_group_down_and_back(bench: Bench) -> None:
