@@ -194,6 +194,7 @@ def _serve(around: _Around, reloader: Reloader, herald: Herald) -> int:
         around.notifier.reloading()
         problem = reloader.reload()
         around.notifier.ready(problem or herald.words or "started")
+        herald.interrupted()
     return 0
 
 
