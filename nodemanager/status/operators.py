@@ -83,8 +83,9 @@ class _Answers:
         """From now on a node is held, drained, or run like any other."""
         self._access.admit_operator(request)
         given = await read_parameters(request)
+        why = reason_of(given)
         node = await self._node(instance_id_of(given), "requested instance does not exist")
-        words = f"{behaviour.value} {node.name}"
+        words = f"{behaviour.value} {node.name}" + (f": {why}" if why else "")
         return await self._tell(request, Behave(node.name, behaviour), node.name, words)
 
     async def kill(self, request: Request) -> Response:

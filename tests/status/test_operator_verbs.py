@@ -231,6 +231,18 @@ def test_what_an_operator_says_is_in_the_log(
     assert line == "an operator at 127.0.0.1 says: kill compute-held: smoke"
 
 
+@pytest.mark.parametrize("verb", Behaviour)
+def test_why_a_node_is_held_is_in_the_log(
+    operator: Client, caplog: pytest.LogCaptureFixture, verb: Behaviour
+) -> None:
+    with caplog.at_level(logging.INFO):
+        for query in ("&reason=its%20disk%20is%20slow", ""):
+            operator.post(f"{DISPATCH}/instances/{verb}?instance_id=i-busy{query}")
+    lines = [record.getMessage() for record in caplog.records if "operator" in record.msg]
+    said = f"an operator at 127.0.0.1 says: {verb} compute-busy"
+    assert lines == [f"{said}: its disk is slow", said]
+
+
 @pytest.mark.parametrize("reason", ["a%0Aforged line", "%1B[2J", "x" * 201])
 def test_a_reason_is_one_short_line(operator: Client, daemon: StandIn, reason: str) -> None:
     path = f"{DISPATCH}/instances/kill?instance_id=i-held&reason={reason.replace(' ', '+')}"
