@@ -8,7 +8,9 @@ besides that a page of ours asks for it, since a browser sends cookies whoever m
 from __future__ import annotations
 
 import hmac
+import logging
 import math
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -18,6 +20,8 @@ from starlette.responses import Response
 from nodemanager.clock import Clock
 from nodemanager.status.sessions import SESSION_SECONDS, Sessions, Tries
 from nodemanager.status.settings import ManageSettings
+
+log = logging.getLogger(__name__)
 
 NOT_CONFIGURED = "Management API authentication is not configured"
 """The words of Go's dispatcher."""
@@ -58,6 +62,7 @@ class Access:
             scheme, _, token = given.partition(" ")
             # Headers come decoded as Latin-1, whatever they are.
             if not self._is_token(token.strip().encode("latin-1")) or scheme.lower() != "bearer":
+                self._note_wrong_bearer(address_of(request))
                 raise HTTPException(403, "authorization error")
             return
         if not self._sessions.holds(request.cookies.get(self._cookie, "")):
@@ -80,14 +85,10 @@ class Access:
             raise HTTPException(403, NOT_CONFIGURED)
         _check_origin(request)
         address = address_of(request)
-        pause = self._tries.pause_seconds(address)
-        if pause > 0:
-            seconds = math.ceil(pause)
-            words = f"too many wrong tokens; try again in {seconds} s"
-            raise HTTPException(429, words, {"Retry-After": str(seconds)})
+        # The right one is let in whatever came before: behind a proxy all have one address, and one who guesses
+        # must not lock out the others.
         if not self._is_token(token.encode()):
-            self._tries.failed(address)
-            raise HTTPException(403, "this is not the management token")
+            self._refuse(address)
         self._tries.succeeded(address)
         response.set_cookie(
             self._cookie,
@@ -104,6 +105,26 @@ class Access:
         _check_origin(request)
         self._sessions.close(request.cookies.get(self._cookie, ""))
         response.delete_cookie(self._cookie, httponly=True, samesite="strict")
+
+    def _refuse(self, address: str) -> NoReturn:
+        pause = self._tries.pause_seconds(address)
+        if pause > 0:
+            seconds = math.ceil(pause)
+            words = f"too many wrong tokens; try again in {seconds} s"
+            raise HTTPException(429, words, {"Retry-After": str(seconds)})
+        self._tries.failed(address)
+        raise HTTPException(403, "this is not the management token")
+
+    def _note_wrong_bearer(self, address: str) -> None:
+        """Count it, and log it; those that come in a pause are one with the last before."""
+        if self._tries.pause_seconds(address) > 0:
+            return
+        self._tries.failed(address)
+        log.warning(
+            "somebody at %s called with a wrong management token",
+            address,
+            extra={"action": "wrong_token", "address": address},
+        )
 
     def _is_token(self, shown: bytes) -> bool:
         return hmac.compare_digest(shown, self._token)

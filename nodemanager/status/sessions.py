@@ -58,7 +58,7 @@ def _hash(session: str) -> bytes:
 class _Failures:
     count: int
     again_at: float
-    """Elapsed: before that, nobody at this address is heard."""
+    """Elapsed: before that, no wrong token of this address is answered or logged as such."""
 
 
 class Tries:
@@ -69,7 +69,7 @@ class Tries:
         self._failures: dict[str, _Failures] = {}
 
     def pause_seconds(self, address: str) -> float:
-        """How long it has to wait before it may try again; 0 when it may now."""
+        """How long one who has shown a wrong token is to wait before the next; 0 when not at all."""
         failures = self._failures.get(address)
         return 0.0 if failures is None else max(0.0, failures.again_at - self._clock.elapsed())
 

@@ -163,11 +163,40 @@ def test_guessing_is_slow(serve: Serve, clock: ManualClock) -> None:
     for _ in range(FREE_TRIES + 1):
         answer = log_in(client, "guess")
         assert (answer.status, answer.error) == (403, "this is not the management token")
-    even_the_right_one = log_in(client)
-    assert even_the_right_one.status == 429
-    assert even_the_right_one.headers["retry-after"] == "1"
+    another = log_in(client, "guess")
+    assert another.status == 429
+    assert another.headers["retry-after"] == "1"
     clock.advance(1)
+    assert log_in(client, "guess").status == 403
+
+
+def test_who_guesses_does_not_lock_out_those_who_know(serve: Serve) -> None:
+    client = serve()
+    for _ in range(FREE_TRIES + 2):
+        answer = log_in(client, "guess")
+    assert answer.status == 429
+    assert client.get("/status.json").status == 200
     assert log_in(client).status == 200
+
+
+def test_wrong_bearer_tokens_are_counted_and_logged_once_a_pause(
+    serve: Serve, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = serve()
+
+    def logged(calls: int) -> int:
+        caplog.clear()
+        for _ in range(calls):
+            wrong = client.get("/status.json", Authorization="Bearer guess")
+            assert (wrong.status, wrong.error) == (403, "authorization error")
+        lines = [r.getMessage() for r in caplog.records if "wrong management" in r.msg]
+        assert not any("guess" in line for line in lines)
+        return len(lines)
+
+    assert logged(20) == FREE_TRIES + 1
+    assert log_in(client, "guess").status == 429
+    clock.advance(1)
+    assert logged(20) == 1
 
 
 @pytest.mark.parametrize(
