@@ -50,7 +50,7 @@ class _Answers:
     async def status(self, request: Request) -> Response:
         """What the daemon is doing; made once for each look, however many read it."""
         self._parts.access.admit_reader(request)
-        return self._parts.board.status(await self._parts.asker.look())
+        return await self._parts.board.status(await self._parts.asker.look())
 
     async def ping(self, request: Request) -> Response:
         """Whether this server answers; nobody else is asked."""

@@ -52,7 +52,7 @@ class _Answers:
         offset = number_parameter(request, "offset", 0)
         limit = number_parameter(request, "limit", 50)
         look = await self._parts.asker.look()
-        return json_response(self._parts.board.rows(look, group, offset, limit))
+        return json_response(await self._parts.board.rows(look, group, offset, limit))
 
     async def story(self, request: Request) -> Response:
         """Everything that the API tells of one container."""

@@ -48,7 +48,8 @@ class Recorder:
             look = await self.asker.look()
         except NoAnswer:
             return
-        sample = sample_of(look, self.clock.elapsed())
+        # 100,000 containers take a moment, in which others are served.
+        sample = await asyncio.to_thread(sample_of, look, self.clock.elapsed())
         if sample is not None:
             self.history = self.history.with_sample(sample)
 

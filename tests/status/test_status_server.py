@@ -7,6 +7,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -230,6 +231,35 @@ def test_the_settings_are_those_of_the_config_file() -> None:
     assert "hush" not in repr(settings)
     defaults = parse("", "any.cfg")
     assert settings_from(defaults) == ManageSettings(name=defaults.dispatch.name)
+
+
+class Slow(dict[str, int]):
+    """Takes as long to be shown as 100,000 containers do."""
+
+    def __init__(self) -> None:
+        super().__init__(Actor=1)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.times = 0
+
+    def values(self) -> Any:
+        self.times += 1
+        self.begun.set()
+        assert self.go_on.wait(20)
+        return super().values()
+
+
+def test_others_are_served_while_much_is_being_shown(daemon: StandIn, serve: Serve) -> None:
+    slow = Slow()
+    daemon.answer = replace(LOOK, failures=slow)
+    client = serve()
+    with ThreadPoolExecutor(2) as readers:
+        first = readers.submit(client.get, "/status.json")
+        assert slow.begun.wait(20)
+        second = readers.submit(client.get, "/status.json")
+        assert client.get("/_health/live").status == 200
+        slow.go_on.set()
+        assert (first.result().status, second.result().status) == (200, 200)
+    assert slow.times == 1, "it is made once for both"
 
 
 def test_it_is_off_unless_it_has_a_port(daemon: StandIn) -> None:
