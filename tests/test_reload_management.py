@@ -107,6 +107,15 @@ def test_a_port_that_somebody_has_leaves_the_server_where_it_was(site: Site) -> 
     assert site.client().address[1] == port
 
 
+def test_an_address_that_is_not_ours_puts_the_server_back(site: Site) -> None:
+    """On the same port the old one has to go first."""
+    before = site.client()
+    site.path.write_text(f"[Manage]\nport = 0\naddress = 192.0.2.1\nManagementToken = {TOKEN}\n")
+    assert site.reloader.reload() == "the management server goes on as it was, see the log"
+    assert site.client() == before
+    assert before.get("/status.json").status == 200
+
+
 def test_a_server_that_is_gone_is_started_by_the_next_reload(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
