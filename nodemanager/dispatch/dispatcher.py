@@ -152,10 +152,10 @@ class DispatcherActor(Actor):
         self._scheduler_heard_at: float | None = None
         self._scheduler_error = ""
         self._paused = ""
+        """Who said that we shall claim nothing, and why; empty: nobody."""
         self._silent: SchedulerSilent | None = None
         """The scheduler has not answered since."""
         self._told_silence = False
-        """Who said that we shall claim nothing, and why; empty: nobody."""
         self._adopted = False
         self._claiming = False
         self._stopping: Stop | None = None

@@ -268,10 +268,26 @@ class Machine(RuleBasedStateMachine):
 
     def _everything(self) -> list[Any]:
         token = self.cluster.root_token
-        return [
+        lists = [
             self.cluster.call(f"{plural}.list", token=token, order="uuid", limit=1000)["items"]
             for plural in ("container_requests", "containers", "dispatchers", "links", "logs")
         ]
+        for dispatcher in lists[2]:
+            del dispatcher["lease_seconds"]  # it goes by without anybody's doing
+        return lists
+
+    @rule(data=st.data(), every=st.booleans())
+    def an_operator_pauses_claims_for_a_while(self, data: st.DataObject, every: bool) -> None:
+        me = self._process(data)
+        token, uuid = self.cluster.root_token, "" if every else me.uuid
+        suffix = "_all" if every else ""
+        body = {"reason": "to look at something"}
+        status, _ = _try(
+            lambda: self.cluster.call(f"dispatchers.pause{suffix}", body, token=token, uuid=uuid)
+        )
+        if status == 200:
+            assert not self._may_be_over(me, lambda: self.cluster.claim(me, 4))
+            self.cluster.call(f"dispatchers.resume{suffix}", token=token, uuid=uuid)
 
     @rule(seconds=st.sampled_from([-5000.0, -3.0, 700.0, 90_000.0]))
     def somebody_sets_the_clock(self, seconds: float) -> None:
