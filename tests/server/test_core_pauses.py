@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,11 @@ import pytest
 from nodemanager.server.transaction import QUEUE_TOPIC
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from tests.server.conftest import Cluster, Me
+
+PATIENCE = 20.0
 
 
 def pause(cluster: Cluster, me: Me, reason: str = "new switch") -> dict[str, Any]:
@@ -182,6 +187,56 @@ def test_pauses_are_found_among_the_dispatchers_and_in_the_log(cluster: Cluster)
     logs = cluster.call("logs.list", token=root, filters=filters, order="event_at")["items"]
     assert [each["event_type"] for each in logs] == ["pause", "resume", "pause"]
     assert "new switch (root, " in logs[0]["summary"]
+
+
+@contextmanager
+def commits_held_up(cluster: Cluster, until: threading.Event) -> Iterator[threading.Event]:
+    """Transactions that begin inside are not committed before `until`; the event says that one has come so far."""
+    backend, waits = cluster.database._backend, threading.Event()
+    write = backend.write
+
+    @contextmanager
+    def held_up() -> Iterator[Connection]:
+        with write() as conn:
+            yield conn
+            waits.set()
+            until.wait(PATIENCE)
+
+    backend.write = held_up  # type: ignore[method-assign]
+    try:
+        yield waits
+    finally:
+        backend.write = write  # type: ignore[method-assign]
+
+
+def test_a_pause_is_answered_when_no_claim_is_under_way_any_more(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(in_file=True)
+    me = cluster.dispatcher()
+    cluster.request()
+    go_on, order = threading.Event(), []
+
+    def claim() -> None:
+        order.append(f"claimed {len(cluster.claim(me))}")
+
+    def stop() -> None:
+        pause_all(cluster)
+        order.append("paused")
+
+    threads = [threading.Thread(target=claim), threading.Thread(target=stop)]
+    with commits_held_up(cluster, go_on) as waits:
+        threads[0].start()
+        assert waits.wait(PATIENCE)
+    threads[1].start()
+    threads[1].join(0.5)  # long enough for a pause that does not wait
+    before = list(order)
+    go_on.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert before == []
+    assert sorted(order) == ["claimed 1", "paused"]
+    assert cluster.claim(me) == []
 
 
 def test_no_claim_comes_after_a_pause_is_answered(make_cluster: Callable[..., Cluster]) -> None:
