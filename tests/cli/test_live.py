@@ -212,6 +212,16 @@ def test_a_file_whose_requests_come_after_others_is_followed(
     assert "is unfinished" in _err
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started can be interrupted, though whoever started the tests (nohup, a shell's background) had that
+    ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_whoever_stops_watching_stops_nothing(typist: Typist, tmp_path: Path) -> None:
     go = tmp_path / "go"
     uuid = typist.submit(f"while [ ! -e {go} ]; do sleep 0.1; done")
