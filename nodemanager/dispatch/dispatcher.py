@@ -48,9 +48,9 @@ from nodemanager.api.messages import (
 )
 from nodemanager.clock import Clock
 from nodemanager.dispatch.children import Children
-from nodemanager.dispatch.claiming import Claimer, claim_limit, explain_queue, urgency
+from nodemanager.dispatch.claiming import Claimer, claim_limit
 from nodemanager.dispatch.container import ContainerActor, Surroundings
-from nodemanager.dispatch.foresight import foresee, waits_for_room
+from nodemanager.dispatch.explaining import Explainer
 from nodemanager.dispatch.job import JobTemplate
 from nodemanager.dispatch.messages import (
     Abandon,
@@ -58,7 +58,6 @@ from nodemanager.dispatch.messages import (
     Done,
     GetStatus,
     News,
-    QueuedContainer,
     Relist,
     Restart,
     Standing,
@@ -66,15 +65,11 @@ from nodemanager.dispatch.messages import (
     Stop,
     Turn,
 )
-from nodemanager.dispatch.reasons import ReasonBook
 from nodemanager.fit import capabilities_with
 from nodemanager.model import Capabilities, Container, Node, Route
 from nodemanager.nodes.demand import Shape
 from nodemanager.nodes.messages import Heard, Outlook, Waits, WaitsNoMore
-from nodemanager.reason import Reason
-from nodemanager.reason.queued import EXPLAINED, outrun
 from nodemanager.schedulers.base import Job
-from nodemanager.schedulers.jobs import unanswered
 from nodemanager.schedulers.messages import (
     Dismiss,
     Forget,
@@ -84,9 +79,6 @@ from nodemanager.schedulers.messages import (
 )
 
 log = logging.getLogger(__name__)
-
-SILENCE_SECONDS = 60.0
-"""A scheduler that has not answered for so long is why jobs wait."""
 
 STRANGER_PATIENCE_SECONDS = 30.0
 """Between two questions at the API about the same job that nobody here asked for."""
@@ -140,8 +132,7 @@ class DispatcherActor(Actor):
         self._peers: Peers | None = None
         self._around: Surroundings | None = None
         self._children = Children(self.actor_ref)
-        self._reasons = ReasonBook()
-        self._unclaimed: dict[str, Container] = {}
+        self._explainer = Explainer(self._children)
         self._nodes: tuple[Node, ...] | None = None
         self._routes: tuple[Route, ...] = ()
         """What each of several schedulers takes and could run."""
@@ -153,9 +144,6 @@ class DispatcherActor(Actor):
         self._scheduler_error = ""
         self._paused = ""
         """Who said that we shall claim nothing, and why; empty: nobody."""
-        self._silent: SchedulerSilent | None = None
-        """The scheduler has not answered since."""
-        self._told_silence = False
         self._adopted = False
         self._claiming = False
         self._stopping: Stop | None = None
@@ -178,7 +166,7 @@ class DispatcherActor(Actor):
             case SchedulerSilent(error, _):
                 if not message.scheduler:
                     # Of several the router knows which job is whose.
-                    self._silent = message
+                    self._explainer.silent(message)
                 # The scheduler's actor has logged it.
                 self._scheduler_error = error
             case Registered(me, lease_until, paused):
@@ -281,7 +269,7 @@ class DispatcherActor(Actor):
             elastic=peers.elastic,
         )
         self._adopted = self._claiming = False
-        self._reasons.rewrite()
+        self._explainer.book.rewrite()
         self._renew(lease_until)
         peers.changes.tell(Follow(me))
 
@@ -325,7 +313,7 @@ class DispatcherActor(Actor):
 
     def _see_scheduler(self, view: SchedulerView) -> None:
         self._nodes, self._routes = view.nodes, view.routes
-        self._silent = None
+        self._explainer.silent(None)
         self._scheduler_heard_at, self._scheduler_error = view.asked_at, ""
         self._see_capabilities()
         if self._adopted:
@@ -437,7 +425,7 @@ class DispatcherActor(Actor):
     def _start_child(self, container: Container, *, fresh: bool) -> None:
         if self._around is not None:
             self._children.start(self._around, container, fresh=fresh)
-            self._unclaimed.pop(container.uuid, None)
+            self._explainer.claimed(container.uuid)
 
     def _claim(self) -> None:
         """Ask for more work when there is room for it and no question is under way."""
@@ -465,7 +453,7 @@ class DispatcherActor(Actor):
 
     def _note_standing(self, standing: Standing) -> None:
         if self._children.note(standing):
-            self._reasons.note(standing.uuid, standing.reason)
+            self._explainer.book.note(standing.uuid, standing.reason)
             self._tell_wish(standing.uuid)
             self._claim()
 
@@ -482,7 +470,7 @@ class DispatcherActor(Actor):
 
     def _let_go(self, done: Done) -> None:
         if self._children.finished(done.uuid):
-            self._reasons.drop(done.uuid)
+            self._explainer.book.drop(done.uuid)
             self._tell_wish(done.uuid)
             self._claim()
 
@@ -519,47 +507,22 @@ class DispatcherActor(Actor):
                 extra={"action": "lease_over", "dispatcher": self._uuid},
             )
             return
-        self._to.reader.tell(ListWaiting(EXPLAINED, self.actor_ref))
+        self._to.reader.tell(ListWaiting(self._explainer.looks_at, self.actor_ref))
 
     def _explain(self, containers: tuple[Container, ...]) -> None:
         """Say why queued containers are not claimed, and write every reason that changed."""
         if self._around is None or self._capabilities is None:
             return
-        now = self._clock.wall()
-        queue = [c for c in containers if c.uuid not in self._children]
-        claimer = self._claimer(self._around.me.dispatcher, self._capabilities)
-        for uuid, reason in explain_queue(queue, claimer, now).items():
-            self._reasons.note(uuid, reason)
-        self._see_off(containers, now)
-        self._unclaimed = {c.uuid: c for c in queue}
-        self._explain_held(now)
-        annotations = tuple(self._reasons.due())
+        annotations = self._explainer.explain(
+            containers,
+            self._claimer(self._around.me.dispatcher, self._capabilities),
+            self._outlook,
+            wall=self._clock.wall(),
+            elapsed=self._clock.elapsed(),
+        )
         if annotations:
             self._to.writer.tell(Annotate(self._around.me, annotations))
         self._to.lease.tell(Turned())
-
-    def _explain_held(self, now: float) -> None:
-        """Of what is claimed, its actors say why it waits; what nodes it will have, and that the scheduler does not
-        answer, we know better."""
-        silence = self._silence(now)
-        if self._outlook is None and silence is None and not self._told_silence:
-            return
-        self._told_silence = silence is not None
-        waiting = [child for child in self._children.all() if child.waits]
-        lines = {} if self._outlook is None else self._outlook.reasons
-        foreseen = foresee((child for child in waiting if child.wants_node), lines)
-        for child in waiting:
-            uuid = child.container.uuid
-            reason = foreseen.get(uuid, child.reason)
-            told = silence if silence is not None and waits_for_room(reason) else reason
-            self._reasons.note(uuid, told)
-
-    def _silence(self, now: float) -> Reason | None:
-        """That the scheduler has not answered for a while; one poll that failed is no news."""
-        silent = self._silent
-        if silent is None or self._clock.elapsed() - silent.since < SILENCE_SECONDS:
-            return None
-        return replace(unanswered(silent.error), since=now)
 
     def _claimer(self, uuid: str, capabilities: Capabilities) -> Claimer:
         """What decides now whether we claim."""
@@ -568,19 +531,6 @@ class DispatcherActor(Actor):
             # With `max_claimed` it might claim no more if it had all the nodes of the world.
             held = self._outlook.held
         return Claimer(uuid, capabilities, self._room(), self._children.load, held, self._paused)
-
-    def _see_off(self, containers: tuple[Container, ...], now: float) -> None:
-        """What of the queue is not looked at any more is another's to explain, and the API removes our words when it
-        starts; or it has too many before it now, and our old words would stay as if they were of today."""
-        seen = {container.uuid for container in containers}
-        last = containers[-1] if len(containers) == EXPLAINED else None
-        for uuid, container in self._unclaimed.items():
-            if uuid in seen or uuid in self._children:
-                continue
-            if last is not None and urgency(container) > urgency(last):
-                self._reasons.say_last(uuid, outrun(now))
-            else:
-                self._reasons.drop(uuid)
 
     def _relist(self) -> None:
         self._tick(Relist(), self._settings.relist_seconds)
@@ -593,16 +543,15 @@ class DispatcherActor(Actor):
         self._to.timer.tell(Schedule(self._clock.elapsed() + seconds, self.actor_ref, message, key))
 
     def _status(self) -> Status:
-        reason = self._reasons.get
+        reason = self._explainer.book.get
         held = (child.shown(reason(child.container.uuid)) for child in self._children.all())
-        queued = (QueuedContainer(c, reason(uuid)) for uuid, c in self._unclaimed.items())
         now = self._clock.elapsed()
         return Status(
             me=None if self._around is None else self._around.me,
             lease_seconds=self._lease_until - now,
             nodes=self._nodes or (),
             containers=tuple(held),
-            queued=tuple(queued),
+            queued=tuple(self._explainer.queued()),
             news=News(
                 api_age_seconds=_age(self._api_heard_at, now),
                 scheduler_age_seconds=_age(self._scheduler_heard_at, now),

@@ -9,7 +9,7 @@ import pytest
 
 from nodemanager.api.story import SaidReason, read_story
 from nodemanager.clouds.fake import Fate, SkyFault
-from nodemanager.dispatch import dispatcher
+from nodemanager.dispatch import explaining
 from nodemanager.dispatch.group import SchedulerPlant
 from nodemanager.model import Node, NodeSize, NodeState, Resources, format_time
 from nodemanager.nodes.policy import NodePolicy
@@ -357,7 +357,7 @@ def assert_just_what_waits_has_a_reason(world: Harness) -> None:
 class TestALongQueue:
     @pytest.fixture(autouse=True)
     def short_sight(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(dispatcher, "EXPLAINED", 3)
+        monkeypatch.setattr(explaining, "EXPLAINED", 3)
 
     def test_the_most_urgent_ones_are_explained_and_the_rest_is_not_seen(self) -> None:
         with Harness(program=lambda _record: FOREVER, max_claimed=1) as world:
