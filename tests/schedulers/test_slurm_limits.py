@@ -142,6 +142,12 @@ def waiting(cluster: SlurmCluster, slurm: SlurmScheduler, job: JobSpec, word: st
     return found[0]
 
 
+def advice(job: Job) -> str:
+    """What to do about its wait."""
+    assert job.waits_for is not None
+    return job.waits_for.advice
+
+
 class TestReasons:
     def test_real_ones_are_explained(self, start: Start, connect: Connect) -> None:
         partitions = (SlurmPartition("main", default=True), SlurmPartition("short"))
@@ -160,13 +166,15 @@ class TestReasons:
         assert "more urgent" in waiting(cluster, slurm, second, "Priority").reason
         held = waiting(cluster, slurm, second, "Priority").job_id
         cluster.run("scontrol", "hold", held)
-        assert "scontrol release" in waiting(cluster, slurm, second, "JobHeld").reason
+        assert "scontrol release" in advice(waiting(cluster, slurm, second, "JobHeld"))
         long = connect(cluster, partition="short")
         [too_long] = specs(1, seconds=600)
         accepted(long, [too_long])
-        assert "MaxTime" in waiting(cluster, slurm, too_long, "PartitionTimeLimit").reason
+        told = waiting(cluster, slurm, too_long, "PartitionTimeLimit")
+        assert "MaxTime" in told.reason + advice(told)
         cluster.run("scontrol", "update", "partitionname=main", "state=down")
-        assert "State=UP" in waiting(cluster, slurm, first, "PartitionDown").reason
+        told = waiting(cluster, slurm, first, "PartitionDown")
+        assert "State=UP" in told.reason + advice(told)
         cluster.run("scontrol", "update", "partitionname=main", "state=up")
         cluster.run("scontrol", "update", "nodename=n1", "state=drain", "reason=a test")
         told = waiting(cluster, slurm, first, "Nodes required for job")
