@@ -304,6 +304,17 @@ class Container:
         )
 
 
+def due_at(container: Container) -> float:
+    """Since when it could run as far as its owner is concerned: its creation, or its run_after if that is later."""
+    created_at, run_after = container.created_at, container.run_after
+    return created_at if run_after is None or run_after < created_at else run_after
+
+
+def user_priority(priority: int) -> int:
+    """From 1 to 1000, as users know it; see `PRIORITY_STEP`."""
+    return -(-priority // PRIORITY_STEP)
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a dispatcher can run at all, however long one waits.
@@ -486,6 +497,11 @@ def parse_time(text: str) -> float:
         msg = f"time without a zone: {text!r}"
         raise ValueError(msg)
     return moment.astimezone(UTC).timestamp()
+
+
+def parse_optional_time(text: str | None) -> float | None:
+    """The same of a time that may not be there."""
+    return None if text is None else parse_time(text)
 
 
 def format_time(seconds: float) -> str:

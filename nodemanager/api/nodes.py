@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from nodemanager.api.connection import call, list_all
-from nodemanager.model import parse_time
+from nodemanager.model import parse_optional_time, parse_time
 
 FIELDS = (
     "uuid",
@@ -188,8 +188,8 @@ def _read(record: Mapping[str, Any]) -> NodeRecord:
         hostname=record["hostname"] or "",
         slot=None if slot is None else int(slot),
         ip_address=record["ip_address"] or "",
-        first_ping_at=_time(record["first_ping_at"]),
-        last_ping_at=_time(record["last_ping_at"]),
+        first_ping_at=parse_optional_time(record["first_ping_at"]),
+        last_ping_at=parse_optional_time(record["last_ping_at"]),
         instance_id=str(info.get("ec2_instance_id") or ""),
         ping_secret=str(info.get("ping_secret") or ""),
         properties=record["properties"],
@@ -197,7 +197,3 @@ def _read(record: Mapping[str, Any]) -> NodeRecord:
         order=str(info.get("order") or ""),
         last_action=str(info.get("last_action") or ""),
     )
-
-
-def _time(text: str | None) -> float | None:
-    return None if text is None else parse_time(text)

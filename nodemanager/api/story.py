@@ -13,7 +13,14 @@ from typing import Any
 from nodemanager.api.connection import call, list_all, list_those
 from nodemanager.clock import Clock, SystemClock
 from nodemanager.errors import ApiRefused
-from nodemanager.model import UUID_INFIX, Container, ContainerState, format_time, parse_time
+from nodemanager.model import (
+    UUID_INFIX,
+    Container,
+    ContainerState,
+    format_time,
+    parse_optional_time,
+    parse_time,
+)
 from nodemanager.reason import Reason
 from nodemanager.reason.counting import what_counts
 from nodemanager.reason.queued import unsaid
@@ -267,9 +274,9 @@ def _attempt(record: _Record, number: int) -> Attempt:
         number=number,
         state=state,
         created_at=parse_time(record["created_at"]),
-        started_at=_seconds(record["started_at"]),
-        finished_at=_seconds(record["finished_at"]),
-        run_after=_seconds(record["run_after"]),
+        started_at=parse_optional_time(record["started_at"]),
+        finished_at=parse_optional_time(record["finished_at"]),
+        run_after=parse_optional_time(record["run_after"]),
         dispatcher=record["dispatcher"] or "",
         node=str(status.get("node") or ""),
         error="" if waits else str(status.get("error") or ""),
@@ -301,7 +308,7 @@ def _said(resource: Any, record: _Record, now: float) -> tuple[SaidReason, ...]:
     said = []
     for tail, reason in counting:
         by = dispatchers.get(tail, {})
-        turn = _seconds(by.get("last_turn_at"))
+        turn = parse_optional_time(by.get("last_turn_at"))
         said.append(SaidReason(tail, by.get("name") or "", reason, turn))
     return tuple(said)
 
@@ -343,10 +350,6 @@ def _reason(properties: _Record) -> Reason | None:
 
 def _not_found(words: str) -> ApiRefused:
     return ApiRefused(words, HTTPStatus.NOT_FOUND)
-
-
-def _seconds(text: str | None) -> float | None:
-    return None if text is None else parse_time(text)
 
 
 def _time(seconds: float | None) -> str | None:

@@ -8,12 +8,18 @@ from typing import Any
 
 from nodemanager.api.connection import list_all, list_those
 from nodemanager.cli.site import Site
-from nodemanager.model import Container, ContainerState, DispatcherState, format_time, parse_time
+from nodemanager.model import (
+    Container,
+    ContainerState,
+    DispatcherState,
+    due_at,
+    format_time,
+    parse_time,
+    user_priority,
+)
 from nodemanager.reason import Reason
 from nodemanager.reason.counting import what_counts
 from nodemanager.reason.queued import unsaid
-from nodemanager.status.groups import user_priority
-from nodemanager.status.waits import due_at
 
 _FIELDS = (
     "uuid",

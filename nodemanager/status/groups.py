@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from nodemanager.dispatch.messages import HeldContainer, QueuedContainer, Status
-from nodemanager.model import PRIORITY_STEP, Container, ContainerState
+from nodemanager.model import Container, ContainerState, due_at, user_priority
 from nodemanager.reason import Reason
 from nodemanager.status.look import shown_time
-from nodemanager.status.waits import UNEXPLAINED, due_at
+from nodemanager.status.waits import UNEXPLAINED
 
 MAX_GROUPS = 60
 """So many are shown; what is left of each token beyond them is one group."""
@@ -93,11 +93,6 @@ def row_document(member: Shown) -> dict[str, Any]:
         "node": "" if held is None else held.node,
         "scheduler": "" if held is None else held.scheduler,
     }
-
-
-def user_priority(priority: int) -> int:
-    """From 1 to 1000, as users know it; see `PRIORITY_STEP`."""
-    return -(-priority // PRIORITY_STEP)
 
 
 def _key(member: Shown) -> tuple[str, str]:

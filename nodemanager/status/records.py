@@ -17,7 +17,7 @@ from nodemanager.api.container_logs import ContainerLogs
 from nodemanager.api.endpoint import Endpoint
 from nodemanager.api.story import Story, read_story
 from nodemanager.errors import ApiUnavailable
-from nodemanager.model import parse_time
+from nodemanager.model import parse_optional_time
 
 TAIL_BYTES = 64 * 1024
 """So much is shown of the logs of one container."""
@@ -98,11 +98,7 @@ def _entry(record: Any) -> DispatcherEntry:
         scheduler=record["scheduler"],
         state=record["state"],
         epoch=int(record["epoch"]),
-        last_ping_at=_time(record.get("last_ping_at")),
-        last_turn_at=_time(record.get("last_turn_at")),
+        last_ping_at=parse_optional_time(record.get("last_ping_at")),
+        last_turn_at=parse_optional_time(record.get("last_turn_at")),
         paused=str(record.get("paused") or ""),
     )
-
-
-def _time(text: str | None) -> float | None:
-    return None if text is None else parse_time(text)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nodemanager.dispatch.messages import Status
-from nodemanager.model import Container, ContainerState
+from nodemanager.model import ContainerState, due_at
 from nodemanager.reason import Reason, ReasonToken
 
 UNEXPLAINED = "none"
@@ -60,12 +60,6 @@ def waits_of(status: Status, now: float) -> Waits:
             oldest[token] = at
     longest = {token: now - oldest.get(token, now) for token in (*claimed, *queued)}
     return Waits(states, claimed, queued, too_dear, longest)
-
-
-def due_at(container: Container) -> float:
-    """Since when it could run as far as its owner is concerned: its creation, or its run_after if that is later."""
-    created_at, run_after = container.created_at, container.run_after
-    return created_at if run_after is None or run_after < created_at else run_after
 
 
 def _is_too_dear(reason: Reason) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodemanager.dispatch.messages import HeldContainer, QueuedContainer, Status
-from nodemanager.model import PRIORITY_STEP, ContainerState
+from nodemanager.model import PRIORITY_STEP, ContainerState, user_priority
 from nodemanager.reason import Reason, ReasonToken
 from nodemanager.status.groups import (
     MAX_GROUPS,
@@ -17,7 +17,6 @@ from nodemanager.status.groups import (
     group_containers,
     group_document,
     row_document,
-    user_priority,
 )
 from tests.status.daemon import DISPATCHER, NOW, container
 
